@@ -1,0 +1,1 @@
+//! SOFA-Bolt v1 and v2.

@@ -1,0 +1,1 @@
+//! Hessian2: the bounded reading of what routing needs.

@@ -1,0 +1,2 @@
+//! The configuration of the Hangu gateway.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! The Hangu gateway as a library.
