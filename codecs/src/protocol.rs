@@ -64,6 +64,15 @@ impl std::fmt::Debug for Protocol {
     }
 }
 
+/// Protocols are the same when their names are: each stands once in [`PROTOCOLS`].
+impl PartialEq for Protocol {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Protocol {}
+
 /// First bytes that are looked at before a connection is given up as of no known protocol. The
 /// longest signature in use is the HTTP/2 preface, 24 bytes.
 pub const SNIFF_BYTES_MAX: usize = 24;
