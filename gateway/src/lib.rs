@@ -1,1 +1,3 @@
 //! The Hangu gateway as a library.
+
+pub mod telemetry;

@@ -1,0 +1,163 @@
+//! A writer of flat JSON objects that allocates nothing of its own.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+/// One JSON object, written member by member into a buffer.
+pub(super) struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    is_empty: bool,
+}
+
+impl<'a> Object<'a> {
+    /// Begins an object.
+    pub(super) fn begin(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, is_empty: true }
+    }
+
+    /// Ends the object and the line.
+    pub(super) fn end_line(self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+
+    /// A member that is a text; `name` needs no escaping.
+    pub(super) fn text(&mut self, name: &str, value: &[u8]) {
+        self.name(name);
+        text(self.out, value);
+    }
+
+    /// A member whose text is ASCII without quotes and backslashes, written by `write`.
+    pub(super) fn plain(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.name(name);
+        self.out.push(b'"');
+        write(self.out);
+        self.out.push(b'"');
+    }
+
+    /// A member that is a number.
+    pub(super) fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        number(self.out, value);
+    }
+
+    /// A member that is an address; left out when there is none.
+    pub(super) fn address(&mut self, name: &str, value: Option<SocketAddr>) {
+        if let Some(address) = value {
+            // Writing to memory does not fail.
+            self.plain(name, |out| drop(write!(out, "{address}")));
+        }
+    }
+
+    fn name(&mut self, name: &str) {
+        if !std::mem::take(&mut self.is_empty) {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+}
+
+/// Appends a decimal number.
+pub(super) fn number(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends a JSON text (RFC 8259 §7). The bytes come from the network: what is not UTF-8 becomes
+/// U+FFFD, control characters and DEL are escaped, so that a line is one line on every terminal.
+fn text(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(b'"');
+    for chunk in value.utf8_chunks() {
+        escaped(out, chunk.valid());
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.push(b'"');
+}
+
+fn escaped(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let mut plain = 0;
+    for (at, byte) in bytes.iter().copied().enumerate() {
+        if (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\' || byte >= 0x80 {
+            continue;
+        }
+        out.extend_from_slice(&bytes[plain..at]);
+        plain = at + 1;
+        escape(out, byte);
+    }
+    out.extend_from_slice(&bytes[plain..]);
+}
+
+fn escape(out: &mut Vec<u8>, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        other => {
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(other >> 4)]);
+            out.push(HEX[usize::from(other & 15)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_back(value: &[u8]) -> String {
+        let mut out = Vec::new();
+        text(&mut out, value);
+        assert!(!out.iter().any(u8::is_ascii_control), "{out:?}");
+        serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{value:?}: {error}"))
+    }
+
+    #[test]
+    fn every_byte_alone_and_between_letters_is_valid_json() {
+        for byte in 0..=255_u8 {
+            assert_eq!(read_back(&[byte]), String::from_utf8_lossy(&[byte]));
+            let between = [b'a', byte, b'z'];
+            assert_eq!(read_back(&between), String::from_utf8_lossy(&between));
+        }
+    }
+
+    #[test]
+    fn every_pair_of_bytes_is_read_as_the_standard_library_reads_it() {
+        for first in 0..=255_u8 {
+            for second in 0..=255_u8 {
+                let pair = [first, second];
+                assert_eq!(read_back(&pair), String::from_utf8_lossy(&pair));
+            }
+        }
+    }
+
+    #[test]
+    fn text_of_any_script_is_kept_as_it_is() {
+        assert_eq!(read_back("/函谷关/ü?q=\"😀\"".as_bytes()), "/函谷关/ü?q=\"😀\"");
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        for value in [0, 7, 10, 999, 1_000, u64::MAX] {
+            let mut out = Vec::new();
+            number(&mut out, value);
+            assert_eq!(out, value.to_string().as_bytes());
+        }
+    }
+}

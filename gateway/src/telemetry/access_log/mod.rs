@@ -1,0 +1,145 @@
+//! The access log: one line of JSON per exchange, failures too.
+//!
+//! ```text
+//! worker ── record() ──► its buffer ── flush(), never waits ──► bounded queue ──► writer thread
+//!   ▲                                                                                  │
+//!   └──────────────────────────── empty buffers come back ◄────────────────────────────┘
+//! ```
+//! A worker appends to a buffer of its own; nothing is allocated per record once the buffers have
+//! grown. When the target does not keep up the queue fills, then the worker's buffer, and then
+//! records are dropped and counted. A worker never waits for the log.
+
+mod json;
+mod record;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+
+pub use record::{Record, Subject, TEXT_BYTES_MAX};
+pub use writer::{Settings, Target, Writer, start};
+
+use super::Counter;
+
+/// Bytes at which a worker's buffer is handed over in the middle of a batch.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes that a worker keeps while the queue is full; what comes after is dropped. With the queue
+/// it holds some seconds of a fast worker's records.
+pub const BUFFER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Buffers on their way to the writer, of all workers together. They are as large as one batch of
+/// a worker, mostly a few KiB.
+pub const QUEUE_BUFFERS_MAX: usize = 256;
+
+/// Empty buffers kept per worker for the next batches.
+const SPARE_BUFFERS_MAX: usize = 16;
+
+/// What is counted of the access log. One for each worker, one for the writer.
+#[derive(Debug, Default)]
+pub struct LogCounters {
+    /// Records made.
+    pub records: Counter,
+    /// Records lost: the target did not take them in time, or failed.
+    pub dropped: Counter,
+    /// Writes to the target that failed.
+    pub write_failures: Counter,
+    /// Bytes that the target took.
+    pub written_bytes: Counter,
+}
+
+/// Records on their way to the writer.
+#[derive(Debug)]
+struct Batch {
+    text: Vec<u8>,
+    records: u64,
+    worker: usize,
+}
+
+/// The access log of one worker. Made by [`start`]; a worker without one has
+/// [`AccessLog::disabled`].
+#[derive(Debug)]
+pub struct AccessLog {
+    buffer: Vec<u8>,
+    records: u64,
+    clock: record::Timestamp,
+    counters: Arc<LogCounters>,
+    sink: Option<Sink>,
+}
+
+#[derive(Debug)]
+struct Sink {
+    worker: usize,
+    queue: SyncSender<Batch>,
+    spares: Receiver<Vec<u8>>,
+}
+
+impl AccessLog {
+    /// A log that takes nothing.
+    pub fn disabled() -> Self {
+        Self {
+            buffer: Vec::new(),
+            records: 0,
+            clock: record::Timestamp::default(),
+            counters: Arc::default(),
+            sink: None,
+        }
+    }
+
+    /// Whether records go anywhere: when not, the caller need not gather what one wants to know.
+    pub fn is_enabled(&self) -> bool {
+        self.sink.is_some()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Arc<LogCounters> {
+        &self.counters
+    }
+
+    /// Appends one record. Never waits; drops the record when the log has not kept up.
+    pub fn record(&mut self, record: &Record<'_>) {
+        if self.sink.is_none() {
+            return;
+        }
+        self.counters.records.increment();
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush();
+        }
+        if self.buffer.len() >= BUFFER_BYTES_MAX {
+            return self.counters.dropped.increment();
+        }
+        record.write(&mut self.clock, &mut self.buffer);
+        self.records += 1;
+    }
+
+    /// Hands over what was recorded: to be called once per wake-up, when its work is done. Never
+    /// waits; while the queue is full the records stay here.
+    pub fn flush(&mut self) {
+        if self.records == 0 {
+            return;
+        }
+        let Some(sink) = &self.sink else { return };
+        let text = std::mem::take(&mut self.buffer);
+        let batch = Batch { text, records: self.records, worker: sink.worker };
+        match sink.queue.try_send(batch) {
+            Ok(()) => self.buffer = sink.spares.try_recv().unwrap_or_default(),
+            Err(TrySendError::Full(batch)) => {
+                self.buffer = batch.text;
+                return;
+            }
+            Err(TrySendError::Disconnected(batch)) => {
+                self.counters.dropped.add(batch.records);
+                self.buffer = batch.text;
+                self.buffer.clear();
+            }
+        }
+        self.records = 0;
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+        self.counters.dropped.add(self.records);
+    }
+}

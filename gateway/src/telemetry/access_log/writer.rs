@@ -1,0 +1,426 @@
+//! The thread that writes what the workers recorded.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::time::Duration;
+
+use hangu_codecs::Time;
+
+use super::{
+    AccessLog, BUFFER_BYTES_MAX, Batch, LogCounters, QUEUE_BUFFERS_MAX, SPARE_BUFFERS_MAX, Sink,
+    record,
+};
+
+/// After having written, the writer lets records gather that long instead of waiting at the queue:
+/// so a busy worker never has to wake it, and there are fewer and larger writes.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Bytes that go into one write.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// A failing target is reported at most that often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Where the log goes, and who writes to it.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where it goes.
+    pub target: Target,
+    /// How many workers there are.
+    pub workers: usize,
+    /// The clock; only to keep the reports of a failing target apart.
+    pub now: fn() -> Time,
+}
+
+/// Where the log goes.
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// A file; lines are appended, and it is made where it does not exist.
+    File(PathBuf),
+    /// Anything else that takes bytes.
+    Stream(Box<dyn Write + Send>),
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdout => formatter.write_str("standard output"),
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Stream(_) => formatter.write_str("a stream"),
+        }
+    }
+}
+
+impl Target {
+    fn open(self) -> io::Result<Box<dyn Write + Send>> {
+        Ok(match self {
+            // The descriptor itself: the library's own handle would flush at every line.
+            Self::Stdout => Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
+            Self::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+            Self::Stream(stream) => stream,
+        })
+    }
+}
+
+/// The thread that writes the log.
+#[derive(Debug)]
+pub struct Writer {
+    counters: Arc<LogCounters>,
+    ended: Receiver<()>,
+}
+
+/// Opens the target and starts the writer; gives one log per worker.
+///
+/// # Errors
+/// The target cannot be opened, or no thread can be started.
+pub fn start(settings: Settings) -> io::Result<(Vec<AccessLog>, Writer)> {
+    let Settings { target, workers, now } = settings;
+    let name = format!("{target:?}");
+    let out = target.open()?;
+    let (queue, batches) = sync_channel(QUEUE_BUFFERS_MAX);
+    let (empties, logs) = (0..workers).map(|worker| log_of(worker, &queue)).unzip();
+    let counters = Arc::<LogCounters>::default();
+    let (end, ended) = sync_channel(1);
+    let thread = Thread {
+        batches,
+        empties,
+        out: Out { out, name, counters: Arc::clone(&counters), now, reported: None, cut: false },
+    };
+    std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+        thread.run();
+        // Nobody waits when the process goes on without this log.
+        let _ = end.send(());
+    })?;
+    Ok((logs, Writer { counters, ended }))
+}
+
+fn log_of(worker: usize, queue: &SyncSender<Batch>) -> (SyncSender<Vec<u8>>, AccessLog) {
+    let (empties, spares) = sync_channel(SPARE_BUFFERS_MAX);
+    let log = AccessLog {
+        buffer: Vec::new(),
+        records: 0,
+        clock: record::Timestamp::default(),
+        counters: Arc::default(),
+        sink: Some(Sink { worker, queue: queue.clone(), spares }),
+    };
+    (empties, log)
+}
+
+impl Writer {
+    /// What was counted.
+    pub fn counters(&self) -> &Arc<LogCounters> {
+        &self.counters
+    }
+
+    /// Waits until all is written; the workers' logs must have been dropped before. Gives up after
+    /// `wait`, for the target may never take the rest. Says whether all was written.
+    pub fn close(self, wait: Duration) -> bool {
+        match self.ended.recv_timeout(wait) {
+            Ok(()) => true,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => false,
+        }
+    }
+}
+
+struct Thread {
+    batches: Receiver<Batch>,
+    empties: Vec<SyncSender<Vec<u8>>>,
+    out: Out,
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut text = Vec::new();
+        while let Ok(first) = self.batches.recv() {
+            self.take(first, &mut text);
+            let mut more = true;
+            while more {
+                more = self.gather(&mut text);
+                self.out.write(&text);
+                text.clear();
+            }
+            std::thread::park_timeout(GATHER);
+        }
+    }
+
+    /// Takes what is there, up to the size of one write; says whether there may be more.
+    fn gather(&mut self, text: &mut Vec<u8>) -> bool {
+        while text.len() < WRITE_BYTES {
+            match self.batches.try_recv() {
+                Ok(batch) => self.take(batch, text),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    /// Appends a batch and sends its buffer back to its worker.
+    fn take(&mut self, batch: Batch, text: &mut Vec<u8>) {
+        let Batch { text: mut buffer, worker, .. } = batch;
+        text.extend_from_slice(&buffer);
+        buffer.clear();
+        if buffer.capacity() > BUFFER_BYTES_MAX / 4 {
+            return;
+        }
+        if let Some(empties) = self.empties.get(worker) {
+            // A worker with enough spare buffers lets this one go.
+            let _ = empties.try_send(buffer);
+        }
+    }
+}
+
+/// The target, which may fail and recover.
+struct Out {
+    out: Box<dyn Write + Send>,
+    name: String,
+    counters: Arc<LogCounters>,
+    now: fn() -> Time,
+    reported: Option<Time>,
+    /// The last line was cut off by a failure.
+    cut: bool,
+}
+
+impl Out {
+    /// Writes whole lines. What the target does not take is lost and counted.
+    fn write(&mut self, text: &[u8]) {
+        let mut rest = text;
+        if let Err(error) = self.try_write(&mut rest) {
+            self.cut = self.cut
+                || rest.len() < text.len() && !text[..text.len() - rest.len()].ends_with(b"\n");
+            let lost = memchr::memchr_iter(b'\n', rest).count() as u64;
+            self.counters.write_failures.increment();
+            self.counters.dropped.add(lost);
+            self.report(&error);
+        }
+    }
+
+    fn try_write(&mut self, rest: &mut &[u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            if self.cut {
+                self.write_once(b"\n")?;
+                self.cut = false;
+            }
+            let taken = self.write_once(rest)?;
+            *rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    fn write_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.out.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    self.counters.written_bytes.add(taken as u64);
+                    return Ok(taken.min(bytes.len()));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn report(&mut self, error: &io::Error) {
+        let now = (self.now)();
+        if self.reported.is_some_and(|last| last.since(now) < REPORT_INTERVAL) {
+            return;
+        }
+        self.reported = Some(now);
+        let dropped = self.counters.dropped.value();
+        tracing::error!(
+            "the access log cannot be written to {}: {error}; {dropped} records are lost so far, \
+             the gateway goes on",
+            self.name
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::super::Subject;
+    use super::*;
+    use crate::telemetry::{Outcome, Record};
+
+    fn record(request_id: u64) -> Record<'static> {
+        Record {
+            time_unix_ms: 0,
+            listener: "front",
+            protocol: "http1",
+            downstream: None,
+            request_id,
+            subject: Subject::Http { method: b"GET", authority: b"a", path: b"/" },
+            route: "",
+            cluster: "",
+            upstream: None,
+            outcome: Outcome::Http(200),
+            failure: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+            duration_us: 0,
+            upstream_us: None,
+        }
+    }
+
+    fn settings(target: Target, workers: usize) -> Settings {
+        Settings { target, workers, now: || Time::from_micros(0) }
+    }
+
+    fn ids(text: &[u8]) -> Vec<u64> {
+        let id = |line: &[u8]| {
+            let line: serde_json::Value = serde_json::from_slice(line).expect("a line of JSON");
+            line["request_id"].as_u64().expect("an id")
+        };
+        text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(id).collect()
+    }
+
+    const WAIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn all_records_of_all_workers_are_written_in_their_order() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let (logs, thread) = start(settings(Target::Stream(Box::new(writer)), 2)).unwrap();
+        let workers: Vec<_> = logs
+            .into_iter()
+            .enumerate()
+            .map(|(worker, mut log)| {
+                std::thread::spawn(move || {
+                    for id in 0..5_000_u64 {
+                        log.record(&record(id * 2 + worker as u64));
+                        if id % 7 == 0 {
+                            log.flush();
+                        }
+                    }
+                    Arc::clone(log.counters())
+                })
+            })
+            .collect();
+        let mut text = Vec::new();
+        reader.read_to_end(&mut text).unwrap();
+        assert!(thread.close(WAIT));
+        let lost: u64 = workers.into_iter().map(|it| it.join().unwrap().dropped.value()).sum();
+        let all = ids(&text);
+        assert_eq!(all.len() as u64 + lost, 10_000);
+        for worker in 0..2 {
+            let of_worker: Vec<_> = all.iter().filter(|id| *id % 2 == worker).collect();
+            assert!(of_worker.is_sorted());
+        }
+    }
+
+    #[test]
+    fn a_full_pipe_never_stops_a_worker_and_what_is_lost_is_counted() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let (mut logs, thread) = start(settings(Target::Stream(Box::new(writer)), 1)).unwrap();
+        let mut log = logs.remove(0);
+        let counters = Arc::clone(log.counters());
+        // Nobody reads: pipe, queue and buffer fill up, and still every call comes back.
+        let mut made = 0;
+        while counters.dropped.value() < 1_000 {
+            log.record(&record(made));
+            log.flush();
+            made += 1;
+            assert!(made < 1_000_000, "nothing was dropped");
+        }
+        let lost = counters.dropped.value();
+        drop(log);
+        let mut text = Vec::new();
+        reader.read_to_end(&mut text).unwrap();
+        assert!(thread.close(WAIT));
+        let written = ids(&text);
+        assert_eq!(counters.records.value(), made);
+        let lost_at_the_end = counters.dropped.value() - lost;
+        assert_eq!(written.len() as u64 + lost + lost_at_the_end, made);
+        assert!(written.is_sorted());
+        assert_eq!(written[..1_000], (0..1_000).collect::<Vec<_>>()[..]);
+    }
+
+    #[test]
+    fn a_writer_that_is_stuck_is_given_up_after_the_wait() {
+        let (reader, writer) = io::pipe().unwrap();
+        let (mut logs, thread) = start(settings(Target::Stream(Box::new(writer)), 1)).unwrap();
+        let mut log = logs.remove(0);
+        (0..10_000).for_each(|id| log.record(&record(id)));
+        drop(log);
+        assert!(!thread.close(Duration::from_millis(50)));
+        drop(reader);
+    }
+
+    /// A target that takes `room` bytes, then is full until room is made; says when it was full.
+    struct Disk {
+        text: Sender<Vec<u8>>,
+        room: Receiver<usize>,
+        left: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Ok(room) = self.room.try_recv() {
+                self.left += room;
+            }
+            if self.left == 0 {
+                let _ = self.text.send(Vec::new());
+                return Err(ErrorKind::StorageFull.into());
+            }
+            let taken = bytes.len().min(self.left);
+            self.left -= taken;
+            let _ = self.text.send(bytes[..taken].to_vec());
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_records_and_no_line_after_it_is_damaged() {
+        let (text, written) = channel();
+        let (make_room, room) = channel();
+        let disk = Disk { text, room, left: 30 };
+        let (mut logs, thread) = start(settings(Target::Stream(Box::new(disk)), 1)).unwrap();
+        let mut log = logs.remove(0);
+        log.record(&record(0));
+        log.record(&record(1));
+        log.flush();
+        let cut = written.recv_timeout(WAIT).unwrap();
+        assert_eq!(cut.len(), 30);
+        assert_eq!(written.recv_timeout(WAIT).unwrap(), b"");
+        make_room.send(usize::MAX / 2).unwrap();
+        log.record(&record(2));
+        drop(log);
+        let counters = Arc::clone(thread.counters());
+        assert!(thread.close(WAIT));
+        let after: Vec<u8> = written.iter().flatten().collect();
+        assert_eq!(after[0], b'\n');
+        assert_eq!(ids(&after), [2]);
+        assert_eq!(counters.dropped.value(), 2);
+        assert_eq!(counters.write_failures.value(), 1);
+        assert_eq!(counters.written_bytes.value(), 30 + after.len() as u64);
+    }
+
+    #[test]
+    fn a_file_is_appended_to() {
+        let path = std::env::temp_dir().join(format!("hangu-log-{}", std::process::id()));
+        for id in 0..2 {
+            let (mut logs, thread) = start(settings(Target::File(path.clone()), 1)).unwrap();
+            logs.remove(0).record(&record(id));
+            assert!(thread.close(WAIT));
+        }
+        let text = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(ids(&text), [0, 1]);
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_opened_is_an_error_at_once() {
+        let settings = settings(Target::File("/nowhere/at/all".into()), 1);
+        assert_eq!(start(settings).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,324 @@
+//! The counters of one worker.
+
+use std::time::Duration;
+
+use super::outcome::{STATUSES, status_index};
+use super::reasons::Reasons;
+use super::{CLASSES, Counter, Histogram, Layout, Outcome, ReasonPlace};
+
+/// All counters of one worker. The worker writes them, the control thread reads them.
+///
+/// An index that is out of range (which would be a mistake in the caller) is counted in a spare
+/// block that is never rendered, for a counter is no reason to fail.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// What concerns the worker as a whole.
+    pub worker: WorkerCounters,
+    listeners: Box<[ListenerCounters]>,
+    clusters: Box<[ClusterCounters]>,
+    routes: Box<[RouteCounters]>,
+    reasons: Reasons,
+    spare: Box<Spare>,
+}
+
+#[derive(Debug, Default)]
+struct Spare {
+    listener: ListenerCounters,
+    cluster: ClusterCounters,
+    endpoint: EndpointCounters,
+    route: RouteCounters,
+}
+
+/// What concerns a worker as a whole.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
+    /// The driver that runs (`io_uring_defer_taskrun`, `epoll`, …); set before the worker starts.
+    pub driver: std::sync::OnceLock<&'static str>,
+    /// Panics that were caught; each cost one connection.
+    pub panics: Counter,
+    /// Times that the worker woke up with something to do.
+    pub wakeups: Counter,
+    /// Connections that came from other workers.
+    pub connections_taken: Counter,
+    /// Connections that were given to other workers.
+    pub connections_given: Counter,
+    /// `accept` failed (no descriptor, no memory).
+    pub accept_failures: Counter,
+}
+
+/// Counters of one listener.
+#[derive(Debug, Default)]
+pub struct ListenerCounters {
+    /// Connections accepted.
+    pub connections_accepted: Counter,
+    /// Level: connections that are open.
+    pub connections_active: Counter,
+    /// Connections refused before their first byte was read (`connections_max`).
+    pub connections_refused: Counter,
+    /// Requests whose head was decoded.
+    pub requests: Counter,
+    /// Level: requests that have not ended.
+    pub requests_active: Counter,
+    /// Bytes read from clients.
+    pub bytes_received: Counter,
+    /// Bytes written to clients.
+    pub bytes_sent: Counter,
+    /// Heartbeats of clients that were answered.
+    pub heartbeats: Counter,
+    /// From the request's head to the end of its answer.
+    pub duration: Histogram,
+    replies: [Counter; STATUSES.len()],
+    classes: Classes,
+}
+
+/// Counters of one cluster.
+#[derive(Debug, Default)]
+pub struct ClusterCounters {
+    /// Connections that were established.
+    pub connections_opened: Counter,
+    /// Level: connections that are open.
+    pub connections_active: Counter,
+    /// Connections that could not be established: refused, unreachable.
+    pub connect_failures: Counter,
+    /// Connections that were not established in time.
+    pub connect_timeouts: Counter,
+    /// Connections that broke while requests were in flight on them.
+    pub connections_lost: Counter,
+    /// Requests that were given to an upstream connection.
+    pub requests: Counter,
+    /// Level: requests that wait for an answer.
+    pub requests_active: Counter,
+    /// Level: requests that wait for a connection.
+    pub requests_pending: Counter,
+    /// Requests whose deadline passed.
+    pub timeouts: Counter,
+    /// Requests that were given up because their client went away.
+    pub cancelled: Counter,
+    /// Answers that came after their request was given up.
+    pub late_responses: Counter,
+    /// Answers that nobody asked for.
+    pub unknown_responses: Counter,
+    /// Heartbeats that the upstream answered.
+    pub heartbeats: Counter,
+    /// Bytes read from upstreams.
+    pub bytes_received: Counter,
+    /// Bytes written to upstreams.
+    pub bytes_sent: Counter,
+    /// From the request's forwarding to the end of its answer.
+    pub duration: Histogram,
+    classes: Classes,
+    endpoints: Box<[EndpointCounters]>,
+}
+
+/// Counters of one endpoint.
+#[derive(Debug, Default)]
+pub struct EndpointCounters {
+    /// Requests that were given to it.
+    pub requests: Counter,
+    /// Level: requests that wait for its answer.
+    pub requests_active: Counter,
+    /// Level: open connections to it.
+    pub connections_active: Counter,
+    /// Connections to it that could not be established, timeouts included.
+    pub connect_failures: Counter,
+    classes: Classes,
+}
+
+/// Counters of one route.
+#[derive(Debug, Default)]
+pub struct RouteCounters {
+    classes: Classes,
+}
+
+/// Outcomes by class.
+#[derive(Debug, Default)]
+pub(super) struct Classes([Counter; CLASSES.len()]);
+
+impl Classes {
+    #[inline]
+    fn count(&self, outcome: Outcome) {
+        if let Some(counter) = self.0.get(outcome.class() as usize) {
+            counter.increment();
+        }
+    }
+
+    pub(super) fn values(&self) -> [u64; CLASSES.len()] {
+        std::array::from_fn(|index| self.0.get(index).map_or(0, Counter::value))
+    }
+}
+
+/// How an exchange ended and what it had been given to.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Index of the listener.
+    pub listener: usize,
+    /// Index of the route, once one was found.
+    pub route: Option<usize>,
+    /// Index of the cluster, once one was chosen.
+    pub cluster: Option<usize>,
+    /// Index of the endpoint in its cluster, once one was chosen.
+    pub endpoint: Option<usize>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From the request's head to the end.
+    pub duration: Duration,
+    /// From the request's forwarding to the end; `None` when it was not forwarded.
+    pub upstream_duration: Option<Duration>,
+}
+
+impl Counters {
+    /// Counters, all zero, for what the layout names.
+    pub fn new(layout: &Layout) -> Self {
+        let cluster = |names: &super::ClusterNames| ClusterCounters {
+            endpoints: names.endpoints.iter().map(|_| EndpointCounters::default()).collect(),
+            ..ClusterCounters::default()
+        };
+        Self {
+            listeners: layout.listeners.iter().map(|_| ListenerCounters::default()).collect(),
+            clusters: layout.clusters.iter().map(cluster).collect(),
+            routes: layout.routes.iter().map(|_| RouteCounters::default()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The counters of a listener.
+    #[inline]
+    pub fn listener(&self, index: usize) -> &ListenerCounters {
+        self.listeners.get(index).unwrap_or(&self.spare.listener)
+    }
+
+    /// The counters of a cluster.
+    #[inline]
+    pub fn cluster(&self, index: usize) -> &ClusterCounters {
+        self.clusters.get(index).unwrap_or(&self.spare.cluster)
+    }
+
+    /// The counters of an endpoint of a cluster.
+    #[inline]
+    pub fn endpoint(&self, cluster: usize, endpoint: usize) -> &EndpointCounters {
+        self.cluster(cluster).endpoints.get(endpoint).unwrap_or(&self.spare.endpoint)
+    }
+
+    /// The counters of a route.
+    #[inline]
+    pub fn route(&self, index: usize) -> &RouteCounters {
+        self.routes.get(index).unwrap_or(&self.spare.route)
+    }
+
+    /// Counts an exchange that ended, everywhere it belongs. Levels (`requests_active`) are the
+    /// caller's, who raised them.
+    #[inline]
+    pub fn end(&self, ended: &Ended) {
+        let listener = self.listener(ended.listener);
+        listener.classes.count(ended.outcome);
+        listener.duration.record(ended.duration);
+        if let Outcome::Gateway(status) = ended.outcome
+            && let Some(counter) = listener.replies.get(status_index(status))
+        {
+            counter.increment();
+        }
+        if let Some(route) = ended.route {
+            self.route(route).classes.count(ended.outcome);
+        }
+        let Some(cluster) = ended.cluster else { return };
+        self.cluster(cluster).classes.count(ended.outcome);
+        if let Some(duration) = ended.upstream_duration {
+            self.cluster(cluster).duration.record(duration);
+        }
+        if let Some(endpoint) = ended.endpoint {
+            self.endpoint(cluster, endpoint).classes.count(ended.outcome);
+        }
+    }
+
+    /// Counts something that went wrong, by its constant reason
+    /// ([`hangu_codecs::Error::reason`]). At most [`super::REASONS_MAX`] places and reasons are
+    /// told apart.
+    pub fn error(&self, place: ReasonPlace, reason: &'static str) {
+        self.reasons.count(place, reason);
+    }
+
+    /// What went wrong, with how often.
+    pub fn errors(&self) -> impl Iterator<Item = (ReasonPlace, &'static str, u64)> + '_ {
+        self.reasons.iter()
+    }
+}
+
+impl ListenerCounters {
+    /// Answers that the gateway gave itself, by status.
+    pub(super) fn replies(&self) -> impl Iterator<Item = (hangu_codecs::Status, u64)> + '_ {
+        STATUSES.into_iter().zip(self.replies.iter().map(Counter::value))
+    }
+
+    pub(super) fn classes(&self) -> &Classes {
+        &self.classes
+    }
+}
+
+impl ClusterCounters {
+    pub(super) fn classes(&self) -> &Classes {
+        &self.classes
+    }
+}
+
+impl EndpointCounters {
+    pub(super) fn classes(&self) -> &Classes {
+        &self.classes
+    }
+}
+
+impl RouteCounters {
+    pub(super) fn classes(&self) -> &Classes {
+        &self.classes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hangu_codecs::{Status, protocol::Kind};
+
+    use super::*;
+    use crate::telemetry::{Class, ClusterNames};
+
+    fn layout() -> Layout {
+        Layout {
+            listeners: vec!["front".to_owned()],
+            clusters: vec![ClusterNames {
+                name: "back".to_owned(),
+                kind: Kind::Http,
+                endpoints: vec!["127.0.0.1:1".to_owned()],
+            }],
+            routes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_exchange_is_counted_everywhere_it_belongs() {
+        let counters = Counters::new(&layout());
+        counters.end(&Ended {
+            listener: 0,
+            route: None,
+            cluster: Some(0),
+            endpoint: Some(0),
+            outcome: Outcome::Gateway(Status::TimedOut),
+            duration: Duration::from_millis(5),
+            upstream_duration: None,
+        });
+        let class = Class::Gateway as usize;
+        assert_eq!(counters.listener(0).classes().values()[class], 1);
+        assert_eq!(counters.cluster(0).classes().values()[class], 1);
+        assert_eq!(counters.endpoint(0, 0).classes().values()[class], 1);
+        let replied: Vec<_> =
+            counters.listener(0).replies().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(replied, [(Status::TimedOut, 1)]);
+    }
+
+    #[test]
+    fn an_index_out_of_range_harms_nothing() {
+        let counters = Counters::new(&layout());
+        counters.listener(7).requests.increment();
+        counters.endpoint(7, 7).requests.increment();
+        counters.endpoint(0, 7).requests.increment();
+        assert_eq!(counters.listener(0).requests.value(), 0);
+        assert_eq!(counters.endpoint(0, 0).requests.value(), 0);
+    }
+}
