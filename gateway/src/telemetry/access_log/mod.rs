@@ -71,6 +71,8 @@ pub struct AccessLog {
 struct Sink {
     worker: usize,
     queue: SyncSender<Batch>,
+    /// Takes what is left when the worker ends; has room for one batch of every worker.
+    last: SyncSender<Batch>,
     spares: Receiver<Vec<u8>>,
 }
 
@@ -139,7 +141,11 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.flush();
-        self.counters.dropped.add(self.records);
+        let Some(sink) = &self.sink else { return };
+        let text = std::mem::take(&mut self.buffer);
+        let batch = Batch { text, records: self.records, worker: sink.worker };
+        if sink.last.try_send(batch).is_err() {
+            self.counters.dropped.add(self.records);
+        }
     }
 }
