@@ -1,3 +1,4 @@
 //! The Hangu gateway as a library.
 
+pub mod control;
 pub mod telemetry;

@@ -1,0 +1,208 @@
+//! Taking the address of the admin API, before anything else starts.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use hangu_config::Admin;
+
+/// The address of the admin API, taken.
+#[derive(Debug)]
+pub enum Bound {
+    /// A TCP address.
+    Tcp(TcpListener),
+    /// A Unix socket; its file is removed when this is dropped.
+    Unix(UnixListener, SocketFile),
+}
+
+impl Bound {
+    /// The TCP address that was taken: the port that the system chose where the configuration
+    /// said 0.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+}
+
+/// The file of a Unix socket. Removed when dropped, unless another process put its own there.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let Ok(found) = fs::symlink_metadata(&self.path) else { return };
+        if (found.dev(), found.ino()) == (self.device, self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Why the address of the admin API could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Whoever reaches the admin API may stop the gateway and see its configuration.
+    #[error(
+        "the admin API would listen on {0}, which other machines may reach, and it asks nobody \
+         who he is: use 127.0.0.1 or a Unix socket (admin.path), or write `allow_remote: true` \
+         beside the address if the network keeps strangers out"
+    )]
+    NotLoopback(SocketAddr),
+    /// Another process listens there.
+    #[error(
+        "the admin address {0} is in use: `ss -ltnp 'sport = :{port}'` tells by whom; perhaps \
+         a gateway runs already (`hangu stop --admin {0}`)",
+        port = .0.port()
+    )]
+    InUse(SocketAddr),
+    /// A gateway answers at that socket.
+    #[error(
+        "another process answers at the admin socket {0}: perhaps a gateway runs already \
+         (`hangu stop --admin {0}`)"
+    )]
+    SocketInUse(PathBuf),
+    /// There is a file that is no socket.
+    #[error(
+        "the admin socket {0} cannot be made: there is a file of that name, which is no socket"
+    )]
+    NoSocket(PathBuf),
+    /// The system said no.
+    #[error("the admin API cannot listen on {0}: {1}")]
+    Failed(String, #[source] io::Error),
+}
+
+/// Takes the address of the admin API.
+///
+/// # Errors
+/// See [`BindError`]; each says what to do.
+pub fn bind(admin: &Admin) -> Result<Bound, BindError> {
+    match admin {
+        Admin::Tcp { address, allow_remote } => bind_tcp(*address, *allow_remote),
+        Admin::Unix { path } => bind_unix(path),
+    }
+}
+
+fn bind_tcp(address: SocketAddr, allow_remote: bool) -> Result<Bound, BindError> {
+    if !address.ip().to_canonical().is_loopback() && !allow_remote {
+        return Err(BindError::NotLoopback(address));
+    }
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        _ => BindError::Failed(address.to_string(), error),
+    })?;
+    set_nonblocking(listener.set_nonblocking(true), &address.to_string())?;
+    Ok(Bound::Tcp(listener))
+}
+
+/// A file that a dead gateway left is replaced. The socket is made under another name, closed to
+/// other users, and only then put in its place, so that at no time anyone else can connect.
+fn bind_unix(path: &Path) -> Result<Bound, BindError> {
+    let failed = |error| BindError::Failed(path.display().to_string(), error);
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(BindError::NoSocket(path.to_owned()));
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(BindError::SocketInUse(path.to_owned()));
+        }
+    }
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}", std::process::id()));
+    let fresh = PathBuf::from(fresh);
+    let _ = fs::remove_file(&fresh);
+    let listener = UnixListener::bind(&fresh).map_err(failed)?;
+    let placed = place(&fresh, path);
+    if placed.is_err() {
+        let _ = fs::remove_file(&fresh);
+    }
+    let file = placed.map_err(failed)?;
+    set_nonblocking(listener.set_nonblocking(true), &path.display().to_string())?;
+    Ok(Bound::Unix(listener, file))
+}
+
+fn place(fresh: &Path, path: &Path) -> io::Result<SocketFile> {
+    fs::set_permissions(fresh, fs::Permissions::from_mode(0o600))?;
+    let made = fs::symlink_metadata(fresh)?;
+    fs::rename(fresh, path)?;
+    Ok(SocketFile { path: path.to_owned(), device: made.dev(), inode: made.ino() })
+}
+
+fn set_nonblocking(result: io::Result<()>, name: &str) -> Result<(), BindError> {
+    result.map_err(|error| BindError::Failed(name.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(address: &str, allow_remote: bool) -> Admin {
+        Admin::Tcp { address: address.parse().unwrap(), allow_remote }
+    }
+
+    fn socket_path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("hangu-{name}-{}.sock", std::process::id()))
+    }
+
+    #[test]
+    fn an_address_that_others_reach_must_be_allowed_by_name() {
+        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
+            let refused = bind(&tcp(address, false));
+            assert!(matches!(refused, Err(BindError::NotLoopback(_))), "{address}");
+        }
+        assert!(bind(&tcp("0.0.0.0:0", true)).is_ok());
+        assert!(bind(&tcp("127.0.0.2:0", false)).is_ok());
+        assert!(bind(&tcp("[::ffff:127.0.0.1]:0", false)).is_ok());
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_the_command_that_finds_its_owner() {
+        let first = bind(&tcp("127.0.0.1:0", false)).unwrap();
+        let address = first.address().unwrap();
+        let error = bind(&tcp(&address.to_string(), false)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&format!("ss -ltnp 'sport = :{}'", address.port())), "{text}");
+    }
+
+    #[test]
+    fn a_socket_left_by_a_dead_gateway_is_replaced_and_a_live_one_is_not() {
+        let path = socket_path("left");
+        drop(UnixListener::bind(&path).unwrap());
+        let admin = Admin::Unix { path: path.clone() };
+        let bound = bind(&admin).unwrap();
+        let mode = fs::metadata(&path).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(matches!(bind(&admin), Err(BindError::SocketInUse(_))));
+        drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_socket_of_a_successor_is_left_alone() {
+        let path = socket_path("successor");
+        let bound = bind(&Admin::Unix { path: path.clone() }).unwrap();
+        fs::remove_file(&path).unwrap();
+        let successor = UnixListener::bind(&path).unwrap();
+        drop(bound);
+        assert!(path.exists());
+        drop(successor);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_never_replaced() {
+        let path = socket_path("file");
+        fs::write(&path, "precious").unwrap();
+        let refused = bind(&Admin::Unix { path: path.clone() });
+        assert!(matches!(refused, Err(BindError::NoSocket(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,59 @@
+//! SIGTERM and SIGINT: a graceful stop.
+//!
+//! Only the control thread takes them. Every other thread has them blocked, so that no system call
+//! of a worker is interrupted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Inspect;
+
+/// Blocks the signals in this thread and those that it starts from now on. To be called before any
+/// thread is started.
+pub fn block() {
+    change_mask(libc::SIG_BLOCK);
+}
+
+/// Lets this thread take the signals.
+pub(super) fn unblock() {
+    change_mask(libc::SIG_UNBLOCK);
+}
+
+fn change_mask(how: libc::c_int) {
+    // SAFETY: the set is initialised by sigemptyset before it is used, lives on this stack, and
+    // only the mask of the calling thread changes. The calls fail for wrong numbers only.
+    unsafe {
+        let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+        libc::pthread_sigmask(how, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Stops the gateway gracefully at the first signal and at once at the second.
+pub(super) async fn stop_on_signal(gateway: Arc<dyn Inspect>, grace: Duration) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return tracing::warn!("signals cannot be taken: `hangu stop` still works");
+    };
+    let name = next(&mut terminate, &mut interrupt).await;
+    tracing::info!(
+        "{name}: stopping; requests in flight get {} s, another signal stops at once",
+        grace.as_secs()
+    );
+    gateway.stop(grace);
+    let name = next(&mut terminate, &mut interrupt).await;
+    tracing::warn!("{name} again: stopping at once");
+    gateway.stop(Duration::ZERO);
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
