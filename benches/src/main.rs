@@ -1,0 +1,228 @@
+//! `hangu-bench`: compares proxies; its parts can also be run by themselves.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use hangu_benches::backend::Backend;
+use hangu_benches::compare::{self, Missing, Settings};
+use hangu_benches::load::Load;
+use hangu_benches::proxy::{PROXIES, Programs, Proxy};
+use hangu_benches::relay::{self, Hop};
+use hangu_benches::report;
+use hangu_benches::workload::{self, Pace, Protocol, WORKLOADS, Workload};
+
+use rustix::process::Signal;
+
+/// Compares the CPU cost of proxies per request, in interleaved rounds.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    compare: Compare,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Debug, Args)]
+struct Compare {
+    /// Rounds of each proxy and workload.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Measured seconds of a round.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Only this workload; may be given again.
+    #[arg(long = "workload", value_name = "NAME", value_parser = workload_named)]
+    workloads: Vec<&'static Workload>,
+    /// Only this proxy; may be given again. Ratios need the relay.
+    #[arg(long = "proxy", value_name = "NAME", value_parser = proxy_named)]
+    proxies: Vec<&'static Proxy>,
+    /// The gateway's program; without it the one beside this program.
+    #[arg(long, value_name = "PATH")]
+    hangu: Option<PathBuf>,
+    /// Print JSON with every round instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// One round of half a second each: whether all answers are right, not how fast they come.
+    #[arg(long)]
+    smoke: bool,
+    /// Keep the configurations and logs of the proxies, and say where.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// The byte relay: the yardstick.
+    Relay {
+        /// Where clients connect; may be given again.
+        #[arg(long, required = true)]
+        listen: Vec<SocketAddr>,
+        /// Where the relay connects; as many as --listen.
+        #[arg(long, required = true)]
+        upstream: Vec<SocketAddr>,
+    },
+    /// The server behind the proxies.
+    Backend {
+        /// HTTP/1.1: GET /100, /10240 and /1048576 are answered by so many bytes.
+        #[arg(long)]
+        http: SocketAddr,
+        /// Bolt v1: each request is answered with its own content.
+        #[arg(long)]
+        bolt: SocketAddr,
+    },
+    /// The clients in front of a proxy, or of the backend itself.
+    Load {
+        /// Where to connect.
+        #[arg(long)]
+        target: SocketAddr,
+        /// The workload.
+        #[arg(long, value_parser = workload_named)]
+        workload: &'static Workload,
+        /// Another number of connections.
+        #[arg(long)]
+        connections: Option<usize>,
+        /// Another number of requests in flight on each; HTTP/1.1 has one.
+        #[arg(long)]
+        in_flight: Option<usize>,
+        /// Requests a second in all, instead of as many as possible.
+        #[arg(long)]
+        rate: Option<u32>,
+        /// How long.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.part {
+        None => compare(cli.compare),
+        Some(part) => run(part),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hangu-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(arguments: Compare) -> Result<ExitCode, Box<dyn Error>> {
+    let directory = std::env::temp_dir().join(format!("hangu-bench-{}", std::process::id()));
+    let settings = arguments.settings(directory.clone())?;
+    let comparison = compare::run(&settings, &mut |line| eprintln!("{line}"));
+    if arguments.keep {
+        eprintln!("configurations and logs are in {}", directory.display());
+    } else {
+        // What cannot be removed is of no harm.
+        let _ = std::fs::remove_dir_all(&directory);
+    }
+    let comparison = comparison?;
+    if arguments.json {
+        println!("{}", report::json(&comparison)?);
+    } else {
+        print!("{}", report::table(&comparison));
+    }
+    Ok(if comparison.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Compare {
+    fn settings(&self, directory: PathBuf) -> Result<Settings, Box<dyn Error>> {
+        let bench = std::env::current_exe()?;
+        let hangu = match &self.hangu {
+            Some(path) => path.canonicalize()?,
+            None => bench.with_file_name("hangu"),
+        };
+        let (rounds, seconds) = if self.smoke { (1, 0.5) } else { (self.rounds, self.seconds) };
+        let round = Duration::try_from_secs_f64(seconds)?;
+        let (proxies, missing) = if self.proxies.is_empty() {
+            (PROXIES.iter().collect(), Missing::LeftOut)
+        } else {
+            (self.proxies.clone(), Missing::Fails)
+        };
+        let workloads = if self.workloads.is_empty() {
+            WORKLOADS.iter().collect()
+        } else {
+            self.workloads.clone()
+        };
+        Ok(Settings {
+            workloads,
+            proxies,
+            missing,
+            rounds,
+            round,
+            warmup: WARMUP.min(round),
+            directory,
+            programs: Programs { bench, hangu },
+        })
+    }
+}
+
+/// Long enough for connections, allocators and the branch predictor.
+const WARMUP: Duration = Duration::from_millis(300);
+
+fn run(part: Part) -> Result<ExitCode, Box<dyn Error>> {
+    match part {
+        Part::Relay { listen, upstream } => {
+            if listen.len() != upstream.len() {
+                return Err("as many --upstream as --listen are needed".into());
+            }
+            let hop = |(listen, upstream)| Hop { listen, upstream };
+            let hops: Vec<Hop> = listen.into_iter().zip(upstream).map(hop).collect();
+            // A comparison that is killed leaves no relay behind.
+            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+            relay::run(&hops)?;
+        }
+        Part::Backend { http, bolt } => Backend::bind(http, bolt)?.run()?,
+        Part::Load { target, workload, connections, in_flight, rate, seconds } => {
+            let mut workload = *workload;
+            workload.connections = connections.unwrap_or(workload.connections);
+            if let Protocol::Bolt { .. } = workload.protocol {
+                workload.in_flight = in_flight.unwrap_or(workload.in_flight);
+            }
+            if let Some(per_second) = rate {
+                workload.pace = Pace::Fixed { per_second };
+            }
+            return load(target, workload, Duration::try_from_secs_f64(seconds)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(
+    target: SocketAddr,
+    workload: Workload,
+    duration: Duration,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let tally = Load::connect(target, workload)?.run(duration)?;
+    let latency = tally.latency();
+    println!(
+        "{:.0} requests/s, p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us",
+        tally.requests_per_second(),
+        latency.p50_us,
+        latency.p99_us,
+        latency.p999_us
+    );
+    for (fault, count) in tally.faults() {
+        println!("error: {count} x {fault}");
+    }
+    let is_right = tally.requests() > 0 && tally.faults().next().is_none();
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn workload_named(name: &str) -> Result<&'static Workload, String> {
+    let names = || WORKLOADS.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
+    workload::find(name).ok_or_else(|| format!("the workloads are: {}", names()))
+}
+
+fn proxy_named(name: &str) -> Result<&'static Proxy, String> {
+    let names = || PROXIES.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
+    Proxy::find(name).ok_or_else(|| format!("the proxies are: {}", names()))
+}

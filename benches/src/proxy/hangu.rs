@@ -1,0 +1,58 @@
+//! The gateway itself, on the driver that it chooses and on epoll.
+
+use std::io;
+use std::process::Command;
+
+use super::{Plan, Proxy, version_line};
+
+pub(super) const HANGU: Proxy = Proxy {
+    name: "hangu",
+    carries: |_| true,
+    version: |programs| version_line(&programs.hangu, "version"),
+    command: |plan| command(plan, "auto"),
+};
+
+pub(super) const HANGU_EPOLL: Proxy = Proxy {
+    name: "hangu-epoll",
+    carries: |_| true,
+    version: |programs| version_line(&programs.hangu, "version"),
+    command: |plan| command(plan, "epoll"),
+};
+
+fn command(plan: &Plan, driver: &str) -> io::Result<Command> {
+    let text = format!(
+        "workers: 1
+driver: {driver}
+admin: {{ address: \"{admin}\" }}
+access_log: {{ enabled: false }}
+listeners:
+  - {{ name: http, address: \"{http}\", protocols: [http1], route_config: http }}
+  - {{ name: bolt, address: \"{bolt}\", protocols: [bolt], route_config: bolt }}
+route_configs:
+  - name: http
+    virtual_hosts:
+      - name: all
+        domains: [\"*\"]
+        routes:
+          - {{ match: {{ prefix: / }}, route: {{ cluster: http }} }}
+  - name: bolt
+    virtual_hosts:
+      - name: all
+        services: [\"*\"]
+        routes:
+          - {{ route: {{ cluster: bolt }} }}
+clusters:
+  - {{ name: http, protocol: http1, endpoints: [{{ address: \"{http_upstream}\" }}] }}
+  - {{ name: bolt, protocol: bolt, endpoints: [{{ address: \"{bolt_upstream}\" }}] }}
+",
+        admin = plan.admin,
+        http = plan.http.listen,
+        bolt = plan.bolt.listen,
+        http_upstream = plan.http.upstream,
+        bolt_upstream = plan.bolt.upstream,
+    );
+    let file = plan.write("hangu.yaml", &text)?;
+    let mut command = Command::new(&plan.programs.hangu);
+    command.arg("run").arg("--config").arg(file);
+    Ok(command)
+}

@@ -1,0 +1,197 @@
+//! The proxies that are compared, each in its cheapest honest configuration: one worker, no access
+//! log, upstream connections kept, nothing of the protocol left out.
+//!
+//! To add one: a file with a [`Proxy`], and its name in [`PROXIES`].
+
+mod hangu;
+mod nginx;
+mod relay;
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::clock;
+use crate::process::Process;
+use crate::relay::Hop;
+use crate::workload::Protocol;
+
+/// How a proxy is found and started.
+#[derive(Clone, Copy, Debug)]
+pub struct Proxy {
+    /// The name on the command line and in the report.
+    pub name: &'static str,
+    /// Whether it can carry a protocol at all.
+    pub carries: fn(Protocol) -> bool,
+    /// What it says its version is; an error if it is not installed.
+    pub version: fn(&Programs) -> io::Result<String>,
+    /// Writes its configuration into the plan's directory and gives the command that starts it in
+    /// the foreground.
+    pub command: fn(&Plan) -> io::Result<Command>,
+}
+
+/// All proxies; the first is the yardstick that the others are divided by.
+pub const PROXIES: &[Proxy] = &[relay::RELAY, hangu::HANGU, hangu::HANGU_EPOLL, nginx::NGINX];
+
+/// Where programs are that are not found by their names alone.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The bench itself, which is also the byte relay.
+    pub bench: PathBuf,
+    /// The gateway.
+    pub hangu: PathBuf,
+}
+
+/// What a proxy is to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// A directory of its own.
+    pub directory: PathBuf,
+    /// From where to where HTTP/1.1 goes.
+    pub http: Hop,
+    /// From where to where Bolt goes.
+    pub bolt: Hop,
+    /// A free address for whatever a proxy listens on besides.
+    pub admin: SocketAddr,
+    /// Where programs are.
+    pub programs: Programs,
+}
+
+/// A proxy that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Which one.
+    pub proxy: Proxy,
+    /// Its process.
+    pub process: Process,
+    plan: Plan,
+}
+
+/// How long a proxy has to begin to listen.
+const START: Duration = Duration::from_secs(10);
+/// How much of a failed proxy's own words are shown.
+const LOG_BYTES_SHOWN: usize = 2000;
+
+impl Plan {
+    /// A plan on free ports of loopback.
+    ///
+    /// # Errors
+    /// No port is free, or the directory cannot be made.
+    pub fn new(directory: PathBuf, upstreams: Upstreams, programs: &Programs) -> io::Result<Self> {
+        fs::create_dir_all(&directory)?;
+        let [http, bolt, admin] = free_addresses()?;
+        Ok(Self {
+            directory,
+            http: Hop { listen: http, upstream: upstreams.http },
+            bolt: Hop { listen: bolt, upstream: upstreams.bolt },
+            admin,
+            programs: programs.clone(),
+        })
+    }
+
+    /// Writes a file into the directory.
+    fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.directory.join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+/// Where the backend listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Upstreams {
+    /// For HTTP/1.1.
+    pub http: SocketAddr,
+    /// For Bolt.
+    pub bolt: SocketAddr,
+}
+
+impl Proxy {
+    /// The proxy of this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        PROXIES.iter().find(|proxy| proxy.name == name)
+    }
+
+    /// Starts the proxy on `core` and waits until it listens.
+    ///
+    /// # Errors
+    /// It is not installed, ends at once or does not listen; the error holds its own last words.
+    pub fn start(&self, plan: Plan, core: usize) -> io::Result<Running> {
+        let log = plan.directory.join("output.log");
+        let output = File::create(&log)?;
+        let mut command = (self.command)(&plan)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let process = Process::start(&mut command, core)?;
+        let mut running = Running { proxy: *self, process, plan };
+        let failure = clock::retry(START, || running.is_settled()).unwrap_or(Some("is not up"));
+        match failure {
+            None => Ok(running),
+            Some(failure) => {
+                let words = last_words(&log);
+                Err(io::Error::other(format!("{} {failure}:\n{words}", self.name)))
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Where a protocol's clients connect.
+    #[must_use]
+    pub fn address(&self, protocol: Protocol) -> SocketAddr {
+        match protocol {
+            Protocol::Http1 { .. } => self.plan.http.listen,
+            Protocol::Bolt { .. } => self.plan.bolt.listen,
+        }
+    }
+
+    /// `Some(None)` when it listens, `Some(why)` when it never will, `None` while that is open.
+    fn is_settled(&mut self) -> Option<Option<&'static str>> {
+        if self.process.end().is_some() {
+            return Some(Some("ended"));
+        }
+        let listens = |hop: Hop| TcpStream::connect(hop.listen).is_ok();
+        let protocols = [
+            (Protocol::Http1 { body_bytes: 0 }, self.plan.http),
+            (Protocol::Bolt { content_bytes: 0 }, self.plan.bolt),
+        ];
+        let carries = self.proxy.carries;
+        protocols.iter().all(|(protocol, hop)| !carries(*protocol) || listens(*hop)).then_some(None)
+    }
+}
+
+/// The first line that a program prints about its version.
+fn version_line(program: &Path, argument: &str) -> io::Result<String> {
+    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(format!(
+            "{} {argument}: {}",
+            program.display(),
+            output.status
+        )));
+    }
+    // nginx speaks on stderr.
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+fn free_addresses<const N: usize>() -> io::Result<[SocketAddr; N]> {
+    // All are held until all are known, so that they differ.
+    let held: Vec<_> =
+        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
+    let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); N];
+    for (address, listener) in addresses.iter_mut().zip(&held) {
+        *address = listener.local_addr()?;
+    }
+    Ok(addresses)
+}
+
+fn last_words(log: &Path) -> String {
+    let words = fs::read(log).unwrap_or_default();
+    let start = words.len().saturating_sub(LOG_BYTES_SHOWN);
+    String::from_utf8_lossy(&words[start..]).into_owned()
+}
