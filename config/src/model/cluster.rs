@@ -33,7 +33,9 @@ pub struct Cluster {
 }
 
 /// How an endpoint of a cluster is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// One after the other, in proportion to their weights.

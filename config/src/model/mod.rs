@@ -40,7 +40,9 @@ pub struct Config {
 }
 
 /// How workers talk to the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Driver {
     /// io_uring where the kernel allows it, else epoll.
@@ -170,7 +172,9 @@ impl Default for PathNormalization {
 }
 
 /// What happens to something that upstreams may read in different ways.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Ambiguous {
     /// The request is answered with 400.

@@ -1,0 +1,89 @@
+//! Clusters and their endpoints.
+
+use std::{collections::HashMap, time::Duration};
+
+use hangu_codecs::protocol::Pooling;
+
+use super::Check;
+use crate::{
+    model::{Cluster, Endpoint},
+    schema,
+};
+
+pub(super) fn resolve_all(clusters: &[schema::Cluster], check: &mut Check<'_, '_>) -> Vec<Cluster> {
+    let each = clusters.iter().enumerate();
+    each.map(|(index, it)| resolve(it, &format!("clusters[{index}]"), check)).collect()
+}
+
+fn resolve(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> Cluster {
+    let protocol = cluster.protocol.0;
+    let connections = match protocol.pooling {
+        Pooling::Exclusive => EXCLUSIVE_CONNECTIONS,
+        Pooling::Multiplexed => MULTIPLEXED_CONNECTIONS,
+    };
+    Cluster {
+        name: cluster.name.clone(),
+        protocol,
+        balance: cluster.balance,
+        connect_timeout: cluster.connect_timeout.map_or(CONNECT_TIMEOUT, |it| it.0),
+        idle_timeout: cluster.idle_timeout.map_or(IDLE_TIMEOUT, |it| it.0),
+        connections_per_endpoint_max: cluster
+            .connections_per_endpoint_max
+            .map_or(connections, |it| it.get()),
+        pending_max: cluster.pending_max.unwrap_or(PENDING_MAX),
+        limits: cluster.limits.resolve(),
+        endpoints: endpoints(cluster, path, check),
+    }
+}
+
+fn endpoints(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> Vec<Endpoint> {
+    if cluster.endpoints.is_empty() {
+        check.wrong(
+            &format!("{path}.endpoints"),
+            format!("the cluster `{}` has no endpoint", cluster.name),
+            "at least one, such as `- address: 127.0.0.1:8081`",
+        );
+    }
+    let total: u64 = cluster.endpoints.iter().map(|it| u64::from(weight(it))).sum();
+    if total > u32::MAX.into() {
+        let what = format!("the weights add up to {total}, more than {}", u32::MAX);
+        check.wrong(&format!("{path}.endpoints"), what, "smaller weights in the same proportion");
+    }
+    let mut seen = HashMap::new();
+    for (index, endpoint) in cluster.endpoints.iter().enumerate() {
+        let place = format!("{path}.endpoints[{index}].address");
+        if endpoint.address.0.port() == 0 || endpoint.address.0.ip().is_unspecified() {
+            let what = format!("nobody can connect to {}", endpoint.address.0);
+            check.wrong(&place, what, "the address and port of one endpoint");
+        }
+        let Some(first) = seen.insert(endpoint.address.0, place.clone()) else { continue };
+        let first = check.place(&first);
+        let what = format!("the address {} is already given at {first}", endpoint.address.0);
+        check.wrong(&place, what, "it once, with a larger `weight` if it is to get more");
+    }
+    let resolved = |it: &schema::Endpoint| Endpoint {
+        address: it.address.0,
+        weight: weight(it),
+        labels: it.labels.clone(),
+    };
+    cluster.endpoints.iter().map(resolved).collect()
+}
+
+fn weight(endpoint: &schema::Endpoint) -> u32 {
+    endpoint.weight.map_or(1, |it| it.get())
+}
+
+/// Default of the sidecars.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// When the sidecars close a pooled connection that no downstream uses.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Default of the sidecars' circuit breaker, for connections that carry one request at a time.
+const EXCLUSIVE_CONNECTIONS: u32 = 1024;
+
+/// A second connection between one worker and one endpoint only makes writes smaller.
+const MULTIPLEXED_CONNECTIONS: u32 = 1;
+
+/// Default of the sidecars' circuit breaker.
+const PENDING_MAX: u32 = 1024;

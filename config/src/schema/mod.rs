@@ -1,0 +1,174 @@
+//! The configuration as it is written. The doc comments here are the descriptions in
+//! `schema.json`, so they speak to the one who writes the file.
+//!
+//! What is checked here is the shape alone: keys, types, ranges, formats. What takes more than one
+//! value to see is checked by [`crate::check`].
+
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model;
+
+mod cluster;
+mod limits;
+mod route;
+mod scalar;
+
+pub use cluster::{Cluster, Endpoint};
+pub use limits::Limits;
+pub use route::{
+    FieldMatch, Forward, Match, Route, RouteConfig, RpcMatch, TextMatch, VirtualHost,
+    WeightedCluster,
+};
+pub use scalar::{
+    AddressText, DurationText, MethodText, PatternText, ProtocolName, RegexText, SizeText,
+};
+pub(crate) use scalar::{DURATION, describe_format, read_format};
+
+/// Configuration of the Hangu gateway. May be spread over the files of a directory: lists of the
+/// same name are joined in the order of the file names, everything else may stand once.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Hangu configuration", rename = "Config")]
+pub struct File {
+    /// Worker threads, each with connections of its own. Default: one per core that the process
+    /// may use.
+    #[serde(default)]
+    pub workers: Option<Workers>,
+    /// How workers talk to the kernel. Default: `auto`.
+    #[serde(default)]
+    pub driver: model::Driver,
+    /// Where the admin API (readiness, metrics, configuration) listens. Default: TCP address
+    /// 127.0.0.1:9901.
+    #[serde(default)]
+    pub admin: Admin,
+    /// One JSON line per exchange, failures too.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// How long a graceful stop waits for exchanges in flight. Default: `30s`.
+    #[serde(default)]
+    pub drain_timeout: Option<DurationText>,
+    /// Addresses on which connections are accepted.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
+    /// Tables of routes, named by listeners.
+    #[serde(default)]
+    pub route_configs: Vec<RouteConfig>,
+    /// Endpoints that offer the same service, named by routes.
+    #[serde(default)]
+    pub clusters: Vec<Cluster>,
+}
+
+/// A number of worker threads.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Workers(#[schemars(range(min = 1, max = 1024))] pub NonZeroU32);
+
+/// Where the admin API listens: `address` or `path`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// IP address and port. Only a loopback address (127.0.0.1, ::1), unless `allow_remote`.
+    #[serde(default)]
+    pub address: Option<AddressText>,
+    /// Absolute path of a Unix socket.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Lets `address` be one that other machines reach. The admin API has no password: whoever
+    /// reaches it can stop the gateway. Default: false.
+    #[serde(default)]
+    pub allow_remote: bool,
+}
+
+/// The access log.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// Whether it is written. Default: true.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// A file that is appended to, or `-` for standard output. Default: `-`.
+    #[serde(default)]
+    pub path: Option<String>,
+}
+
+/// An address on which connections are accepted.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Unique among listeners; stands in metrics and logs.
+    pub name: String,
+    /// IP address and port, such as `0.0.0.0:8080`.
+    pub address: AddressText,
+    /// What is spoken here. When several are named, the first bytes of a connection tell.
+    #[schemars(length(min = 1))]
+    pub protocols: Vec<ProtocolName>,
+    /// Name of the table of routes.
+    pub route_config: String,
+    /// Connections open at once, over all workers; more are closed at once. Default: 100000.
+    #[serde(default)]
+    pub connections_max: Option<NonZeroU32>,
+    /// Time limits of accepted connections. There is no limit to a whole request unless its route
+    /// has a `timeout`.
+    #[serde(default)]
+    pub timeouts: ListenerTimeouts,
+    /// Limits of what one connection may ask of the gateway.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Trust in `X-Forwarded-For`.
+    #[serde(default)]
+    pub xff: Xff,
+    /// Protocols to which an HTTP/1.1 connection may change by `Upgrade`, such as `websocket`.
+    /// Default: none; the offer is then not forwarded.
+    #[serde(default)]
+    pub upgrades: Vec<String>,
+    /// How paths are brought to one spelling before they are matched and forwarded.
+    #[serde(default)]
+    pub path_normalization: PathNormalization,
+}
+
+/// Time limits of accepted connections.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTimeouts {
+    /// A connection on which nothing is in flight is closed after this long. Default: `1h`, as
+    /// sidecars have it; SOFA consumers send a heartbeat every 15 s and never reach it.
+    #[serde(default)]
+    pub idle: Option<DurationText>,
+    /// From the first byte of a request until its head is whole, and from the begin of a connection
+    /// until its first bytes have told the protocol. Default: `10s`.
+    #[serde(default)]
+    pub request_head: Option<DurationText>,
+}
+
+/// Trust in `X-Forwarded-For`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Xff {
+    /// How many proxies before this one are trusted to have written the truth; so many addresses
+    /// are taken from the right end. Default: 0, what the client sent is dropped.
+    #[serde(default)]
+    pub trusted_hops: u8,
+}
+
+/// How paths are brought to one spelling (RFC 3986 §6.2.2: dot segments removed, escaped letters
+/// decoded, escapes in upper case). Each of the switches lets something pass that upstreams may
+/// read in different ways; requests with it are else refused with 400.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PathNormalization {
+    /// Whether it is done. When not, paths are matched and forwarded as they came. Default: true.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// `%2F` and `%5C`, escaped `/` and `\`. Default: `refuse`.
+    #[serde(default)]
+    pub escaped_slashes: model::Ambiguous,
+    /// `%00`, an escaped NUL. Default: `refuse`.
+    #[serde(default)]
+    pub escaped_nul: model::Ambiguous,
+    /// `%` without two hexadecimal digits after it. Default: `refuse`.
+    #[serde(default)]
+    pub malformed_escapes: model::Ambiguous,
+}

@@ -1,0 +1,166 @@
+//! Scalars of the schema: texts that are read into types.
+//!
+//! Each is a JSON string (sizes also a number) with a `format` of its own, by which [`crate::shape`]
+//! finds its reader.
+
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
+
+use hangu_codecs::{Method, Protocol};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de::Error};
+
+use crate::{NamePattern, text};
+
+/// A duration; [`text::read_duration`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DurationText(pub Duration);
+
+/// A size in bytes; [`text::read_size`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeText(pub u64);
+
+/// An IP address with a port; [`text::read_address`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressText(pub SocketAddr);
+
+/// A regular expression; [`text::read_regex`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegexText(pub String);
+
+/// A method; [`text::read_method`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MethodText(pub Method);
+
+/// A domain or service; [`text::read_pattern`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternText(pub NamePattern);
+
+/// The name of a protocol that is spoken here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProtocolName(pub &'static Protocol);
+
+/// Reads a text of one of the formats of this module.
+///
+/// # Errors
+/// Why the text is none of it.
+pub(crate) fn read_format(format: &str, text: &str) -> Result<(), text::Fault> {
+    match format {
+        DURATION => text::read_duration(text).map(drop),
+        SIZE => text::read_size(text).map(drop),
+        ADDRESS => text::read_address(text).map(drop),
+        REGEX => text::read_regex(text),
+        METHOD => text::read_method(text).map(drop),
+        PATTERN => text::read_pattern(text).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// What a value of a format looks like, for an operator who wrote something else.
+pub(crate) fn describe_format(format: &str) -> Option<&'static str> {
+    match format {
+        DURATION => Some("a duration such as `250ms`, `3s` or `1m30s`"),
+        SIZE => Some("a size such as `64KiB`, `8MiB` or `65536`"),
+        ADDRESS => Some("an IP address with a port, such as `127.0.0.1:8080`"),
+        REGEX => Some("a regular expression, in quotes"),
+        METHOD => Some("a method such as `GET`"),
+        PATTERN => Some("a name, `*.example.com`, `example.*` or `*`, in quotes"),
+        _ => None,
+    }
+}
+
+/// Formats begin with a word of our own, so that no editor takes them for those of JSON Schema
+/// (whose `duration` is that of ISO 8601).
+pub(crate) const DURATION: &str = "hangu-duration";
+const SIZE: &str = "hangu-size";
+const ADDRESS: &str = "hangu-address";
+const REGEX: &str = "hangu-regex";
+const METHOD: &str = "hangu-method";
+const PATTERN: &str = "hangu-pattern";
+
+macro_rules! text_scalar {
+    ($type:ident, $schema:expr, $read:expr) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                let read: fn(String) -> Result<Self, text::Fault> = $read;
+                read(text).map_err(D::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    };
+}
+
+text_scalar!(
+    DurationText,
+    json_schema!({ "type": "string", "format": DURATION, "pattern": "^([0-9]+(us|ms|s|m|h|d))+$" }),
+    |text| text::read_duration(&text).map(Self)
+);
+text_scalar!(AddressText, json_schema!({ "type": "string", "format": ADDRESS }), |text| {
+    text::read_address(&text).map(Self)
+});
+text_scalar!(RegexText, json_schema!({ "type": "string", "format": REGEX }), |text| {
+    text::read_regex(&text).map(|()| Self(text))
+});
+text_scalar!(MethodText, json_schema!({ "type": "string", "format": METHOD }), |text| {
+    text::read_method(&text).map(Self)
+});
+text_scalar!(PatternText, json_schema!({ "type": "string", "format": PATTERN }), |text| {
+    text::read_pattern(&text).map(Self)
+});
+text_scalar!(
+    ProtocolName,
+    json_schema!({
+        "enum": hangu_codecs::PROTOCOLS.iter().map(|it| it.name).collect::<Vec<_>>()
+    }),
+    |name| match Protocol::find(&name) {
+        Some(protocol) => Ok(Self(protocol)),
+        None => Err(text::Fault { what: format!("no protocol is named `{name}`"), instead: None }),
+    }
+);
+
+impl<'de> Deserialize<'de> for SizeText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Bytes(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Bytes(bytes) => Ok(Self(bytes)),
+            Written::Text(text) => text::read_size(&text).map(Self).map_err(D::Error::custom),
+        }
+    }
+}
+
+impl JsonSchema for SizeText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "SizeText".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["integer", "string"],
+            "format": SIZE,
+            "minimum": 0,
+            "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$"
+        })
+    }
+}
