@@ -124,6 +124,8 @@ pub enum Note {
     LateResponse,
     /// A response came that nobody asked for; it was dropped.
     UnknownResponse,
+    /// The peer in the server's role sent a request; it was refused, or dropped when oneway.
+    RequestFromServer,
 }
 
 /// Reused memory for heads, so that none is allocated per message. One serves all connections of

@@ -36,8 +36,8 @@ pub use codec::{Codec, EncodeError, Error, Event, Fault, OpenError, Role, Scratc
 pub use fields::Fields;
 pub use freeze::{Frozen, ThawError};
 pub use message::{
-    BodySize, Data, Head, HttpRequest, HttpResponse, Method, OwnedPart, Part, Reason, RpcHead,
-    RpcPayload, Status, StreamId, Version,
+    BodySize, Data, Head, HttpRequest, HttpResponse, Method, OwnedPart, Part, Reason, RpcChecksum,
+    RpcHead, RpcPayload, Status, StreamId, Version,
 };
 pub use output::Output;
 pub use protocol::{Limits, PROTOCOLS, Protocol};

@@ -18,6 +18,13 @@ pub struct StreamId {
     pub generation: u32,
 }
 
+impl StreamId {
+    /// The stream of every request without an answer that an RPC codec decodes: it has ended with
+    /// its only part, so it takes no slot, and nothing can be encoded on it. Not a small number:
+    /// do not index with it.
+    pub const ONEWAY: Self = Self { slot: u32::MAX, generation: 0 };
+}
+
 /// A part of one direction of a stream: a head, then data, then perhaps trailers; informational
 /// (1xx) response heads may come before. `end` says that no part follows in this direction.
 #[derive(Debug)]

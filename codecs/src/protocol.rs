@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Codec, Frozen, Role, RpcHead, RpcPayload, ThawError, Time, http1, rpc};
+use crate::{Codec, Frozen, Role, RpcHead, RpcPayload, ThawError, Time, bolt, http1, rpc};
 
 /// A protocol: how it is recognised, how its connections are pooled, and how its codecs are made.
 pub struct Protocol {
@@ -17,13 +17,19 @@ pub struct Protocol {
     /// A codec for a new connection.
     pub codec: fn(Role, &Limits, Time) -> Box<dyn Codec>,
     /// A codec from a snapshot; use [`Protocol::thaw`], which checks name and version.
-    pub thaw: fn(&Frozen, &Limits, Time) -> Result<Box<dyn Codec>, ThawError>,
+    pub thaw: Thaw,
     /// RPC protocols: reads a frame's head again from its bytes.
-    pub rpc_head: Option<for<'a> fn(&'a [u8], RpcPayload<'a>) -> Option<RpcHead<'a>>>,
+    pub rpc_head: Option<RpcHeadReader>,
 }
 
+/// See [`Protocol::thaw`].
+pub type Thaw = fn(&Frozen, &Limits, Time) -> Result<Box<dyn Codec>, ThawError>;
+
+/// See [`Protocol::rpc_head`].
+pub type RpcHeadReader = for<'a> fn(&'a [u8], RpcPayload<'a>) -> Option<RpcHead<'a>>;
+
 /// All protocols, in the order in which first bytes are tried.
-pub static PROTOCOLS: &[&Protocol] = &[];
+pub static PROTOCOLS: &[&Protocol] = &[&bolt::PROTOCOL];
 
 impl Protocol {
     /// The protocol of that name.

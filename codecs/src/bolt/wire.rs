@@ -1,0 +1,402 @@
+//! Bolt as a [`Wire`].
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+
+use super::fixed::{Fixed, Kind, Version};
+use super::{NAME, header, status};
+use crate::codec::Fault;
+use crate::message::RpcOutcome;
+use crate::rpc::{FrameKind, Prefix, Wire, Written, malformed};
+use crate::{EncodeError, Error, RpcHead, RpcPayload, Status, hessian2};
+
+/// The byte layout of Bolt.
+#[derive(Clone, Copy, Debug)]
+pub struct Bolt;
+
+/// What a request tells of the form of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Version and switches of the request; the answer has the same, as in Java.
+    pub version: Version,
+    /// Serialiser of the request; an answer of the gateway's own names the same.
+    pub codec: u8,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { version: Version::V1, codec: super::CODEC_HESSIAN2 }
+    }
+}
+
+impl Wire for Bolt {
+    const NAME: &'static str = NAME;
+    const ID_MAX: u32 = i32::MAX as u32;
+    type Shape = Shape;
+
+    #[inline]
+    fn prefix(input: &[u8]) -> Result<Option<Prefix<Shape>>, Error> {
+        let Some(fixed) = Fixed::read(input)? else { return Ok(None) };
+        let kind = match fixed.kind {
+            Kind::Request { .. } => FrameKind::Request,
+            Kind::Oneway { .. } => FrameKind::Oneway,
+            Kind::Response { .. } => FrameKind::Response,
+            Kind::Heartbeat { .. } => FrameKind::Heartbeat,
+            Kind::HeartbeatAnswer { .. } => FrameKind::HeartbeatAnswer,
+        };
+        let is_heartbeat = matches!(kind, FrameKind::Heartbeat | FrameKind::HeartbeatAnswer);
+        if is_heartbeat && fixed.head_bytes() + fixed.content_bytes as usize > fixed.bytes() {
+            return Err(HEARTBEAT_WITH_CONTENT);
+        }
+        Ok(Some(Prefix {
+            kind,
+            id: u64::from(fixed.id),
+            head_bytes: fixed.head_bytes(),
+            payload_bytes: fixed.content_bytes as usize,
+            is_checked: fixed.version.has_checksum(),
+            shape: Shape { version: fixed.version, codec: fixed.codec },
+        }))
+    }
+
+    #[inline]
+    fn head<'a>(
+        head: &'a [u8],
+        payload: RpcPayload<'a>,
+        fields_max: usize,
+    ) -> Result<RpcHead<'a>, Error> {
+        let Some((fixed, class, block)) = split(head) else { return Err(HEAD) };
+        let Some(found) = find(block, fields_max)? else {
+            return opaque(head, payload, fixed, class);
+        };
+        let (said, two_way) = match fixed.kind {
+            Kind::Request { timeout_ms } => (timeout_ms, true),
+            Kind::Oneway { timeout_ms } => (timeout_ms, false),
+            Kind::Response { status } => {
+                return Ok(RpcHead {
+                    outcome: outcome(status, found.is_error),
+                    fields: header::fields(block),
+                    ..bare(head, payload)
+                });
+            }
+            Kind::Heartbeat { .. } | Kind::HeartbeatAnswer { .. } => {
+                return Ok(bare(head, payload));
+            }
+        };
+        let is_sofa = fixed.codec == super::CODEC_HESSIAN2 && class == super::CLASS_REQUEST;
+        Ok(RpcHead {
+            two_way,
+            service: found.target_service.or(found.service).unwrap_or_default(),
+            method: match found.method {
+                Some(method) => method,
+                None if is_sofa => hessian2::sofa_method(first(payload)).unwrap_or_default(),
+                None => &[],
+            },
+            timeout: smallest(milliseconds(said), found.deadline),
+            fields: header::fields(block),
+            ..bare(head, payload)
+        })
+    }
+
+    #[inline]
+    fn write_request(
+        frame: &RpcHead<'_>,
+        id: u64,
+        output: &mut BytesMut,
+    ) -> Result<Written<Shape>, EncodeError> {
+        let Some((fixed, class, block)) = split(frame.head) else { return Err(EncodeError::Unfit) };
+        let kind = match fixed.kind {
+            Kind::Request { timeout_ms } => {
+                Kind::Request { timeout_ms: corrected(timeout_ms, frame.timeout) }
+            }
+            // Java looks at no timeout of a oneway request, and writes −1.
+            Kind::Oneway { timeout_ms } if timeout_ms > 0 => {
+                Kind::Oneway { timeout_ms: corrected(timeout_ms, frame.timeout) }
+            }
+            Kind::Oneway { timeout_ms } => Kind::Oneway { timeout_ms },
+            Kind::Response { .. } | Kind::Heartbeat { .. } | Kind::HeartbeatAnswer { .. } => {
+                return Err(EncodeError::Unfit);
+            }
+        };
+        let content_bytes = content_bytes(frame)?;
+        let fixed = Fixed { kind, id: wire_id(id), content_bytes, ..fixed };
+        match frame.timeout.filter(|left| says_more(block, *left)) {
+            None => {
+                fixed.write(output);
+                output.extend_from_slice(class);
+                output.extend_from_slice(block);
+            }
+            Some(left) => write_with_deadline(fixed, class, block, left, output),
+        }
+        Ok(written(&fixed))
+    }
+
+    #[inline]
+    fn write_response(
+        frame: &RpcHead<'_>,
+        id: u64,
+        shape: Shape,
+        output: &mut BytesMut,
+    ) -> Result<Written<Shape>, EncodeError> {
+        let Some((fixed, class, block)) = split(frame.head) else { return Err(EncodeError::Unfit) };
+        let Kind::Response { status } = fixed.kind else { return Err(EncodeError::Unfit) };
+        // On a status that it does not know a Java client closes the whole connection.
+        let status = if status::is_known(status) { status } else { status::UNKNOWN };
+        let fixed = Fixed {
+            version: shape.version,
+            kind: Kind::Response { status },
+            id: wire_id(id),
+            content_bytes: content_bytes(frame)?,
+            ..fixed
+        };
+        fixed.write(output);
+        output.extend_from_slice(class);
+        output.extend_from_slice(block);
+        Ok(written(&fixed))
+    }
+
+    fn write_status(
+        id: u64,
+        shape: Shape,
+        status: Status,
+        output: &mut BytesMut,
+    ) -> Written<Shape> {
+        let fixed = empty(Kind::Response { status: status::of(status) }, id, shape);
+        fixed.write(output);
+        written(&fixed)
+    }
+
+    fn write_heartbeat(id: u64, shape: Shape, output: &mut BytesMut) {
+        let shape = Shape { version: shape.version.without_checksum(), ..shape };
+        empty(Kind::Heartbeat { timeout_ms: -1 }, id, shape).write(output);
+    }
+
+    fn write_heartbeat_answer(id: u64, shape: Shape, output: &mut BytesMut) {
+        let shape = Shape { version: shape.version.without_checksum(), ..shape };
+        empty(Kind::HeartbeatAnswer { status: status::SUCCESS }, id, shape).write(output);
+    }
+}
+
+/// What one walk over the header fields finds. Where a name stands twice the last one counts, as
+/// in the maps of the Java peers.
+#[derive(Default)]
+struct Found<'a> {
+    target_service: Option<&'a [u8]>,
+    service: Option<&'a [u8]>,
+    method: Option<&'a [u8]>,
+    deadline: Option<Duration>,
+    is_error: bool,
+}
+
+/// Walks the header fields. `None`: the header is no list of fields.
+#[inline]
+fn find(block: &[u8], fields_max: usize) -> Result<Option<Found<'_>>, Error> {
+    let (mut found, mut rest, mut count) = (Found::default(), block, 0_usize);
+    while !rest.is_empty() {
+        let Some((field, after)) = header::field(rest) else { return Ok(None) };
+        (rest, count) = (after, count + 1);
+        if count > fields_max {
+            return Err(TOO_MANY_FIELDS);
+        }
+        let (Some(name), Some(value)) = (field.name, field.value) else { continue };
+        let is_there = || (!value.is_empty()).then_some(value);
+        match name.len() {
+            7 if name == SERVICE => found.service = is_there(),
+            21 if name == METHOD => found.method = is_there(),
+            24 if name == TARGET_SERVICE => found.target_service = is_there(),
+            24 if name == RESPONSE_ERROR => found.is_error = value == b"true",
+            30 if name == DEADLINE => found.deadline = parse_milliseconds(value),
+            _ => {}
+        }
+    }
+    Ok(Some(found))
+}
+
+/// A header that is no list of fields: Bolt leaves it to whoever registered the class, so it is
+/// forwarded as it is; but in SOFA's own classes it is an error.
+fn opaque<'a>(
+    head: &'a [u8],
+    payload: RpcPayload<'a>,
+    fixed: Fixed,
+    class: &[u8],
+) -> Result<RpcHead<'a>, Error> {
+    if class == super::CLASS_REQUEST || class == super::CLASS_RESPONSE {
+        return Err(FIELDS);
+    }
+    let bare = bare(head, payload);
+    Ok(match fixed.kind {
+        Kind::Request { timeout_ms } => {
+            RpcHead { two_way: true, timeout: milliseconds(timeout_ms), ..bare }
+        }
+        Kind::Oneway { timeout_ms } => RpcHead { timeout: milliseconds(timeout_ms), ..bare },
+        Kind::Response { status } => RpcHead { outcome: outcome(status, false), ..bare },
+        Kind::Heartbeat { .. } | Kind::HeartbeatAnswer { .. } => bare,
+    })
+}
+
+fn bare<'a>(head: &'a [u8], payload: RpcPayload<'a>) -> RpcHead<'a> {
+    RpcHead {
+        protocol: NAME,
+        two_way: false,
+        service: &[],
+        method: &[],
+        timeout: None,
+        outcome: RpcOutcome::Success,
+        fields: crate::message::RpcFields::none(),
+        head,
+        payload,
+        checksum: None,
+    }
+}
+
+/// Fixed part, class name and header block of a whole head.
+#[inline]
+fn split(head: &[u8]) -> Option<(Fixed, &[u8], &[u8])> {
+    let fixed = Fixed::read(head).ok().flatten()?;
+    let (class, block) =
+        head.get(fixed.bytes()..)?.split_at_checked(usize::from(fixed.class_bytes))?;
+    (block.len() == usize::from(fixed.header_bytes)).then_some((fixed, class, block))
+}
+
+/// The beginning of a payload. That of a large one is contiguous as far as it is looked at.
+fn first(payload: RpcPayload<'_>) -> &[u8] {
+    match payload {
+        RpcPayload::Slice(bytes) => bytes,
+        RpcPayload::Segments(segments) => segments.first().map_or(&[], |it| it),
+    }
+}
+
+fn outcome(status: u16, is_error: bool) -> RpcOutcome {
+    match (status, is_error) {
+        (status::SUCCESS, false) => RpcOutcome::Success,
+        (status::SUCCESS, true) => RpcOutcome::ApplicationError,
+        (status, _) => RpcOutcome::ProviderError(status),
+    }
+}
+
+fn written(fixed: &Fixed) -> Written<Shape> {
+    let shape = Shape { version: fixed.version, codec: fixed.codec };
+    Written { shape, is_checked: fixed.version.has_checksum() }
+}
+
+/// The length always says what follows, whatever it said before.
+fn content_bytes(frame: &RpcHead<'_>) -> Result<u32, EncodeError> {
+    i32::try_from(frame.payload.len()).map(i32::cast_unsigned).map_err(|_| EncodeError::Unfit)
+}
+
+fn empty(kind: Kind, id: u64, shape: Shape) -> Fixed {
+    Fixed {
+        version: shape.version,
+        kind,
+        command_version: 1,
+        id: wire_id(id),
+        codec: shape.codec,
+        class_bytes: 0,
+        header_bytes: 0,
+        content_bytes: 0,
+    }
+}
+
+/// Ids come from this wire and go back to it, so they have 32 bits.
+fn wire_id(id: u64) -> u32 {
+    u32::try_from(id).unwrap_or(u32::MAX)
+}
+
+fn milliseconds(said: i32) -> Option<Duration> {
+    u64::try_from(said).ok().filter(|it| *it > 0).map(Duration::from_millis)
+}
+
+fn smallest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Whole milliseconds of what is left; at least one, for zero says nothing in Bolt.
+fn whole_milliseconds(left: Duration) -> u64 {
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// A timeout that is no larger than what is left.
+fn corrected(said: i32, left: Option<Duration>) -> i32 {
+    let Some(left) = left else { return said };
+    let left = i32::try_from(whole_milliseconds(left)).unwrap_or(i32::MAX);
+    if said > 0 { said.min(left) } else { left }
+}
+
+/// A deadline field as SOFA-RPC writes it: decimal milliseconds. What has passed is zero.
+fn parse_milliseconds(value: &[u8]) -> Option<Duration> {
+    let value: i64 = str::from_utf8(value).ok()?.parse().ok()?;
+    Some(Duration::from_millis(u64::try_from(value).unwrap_or(0)))
+}
+
+/// Whether a deadline field says more than what is left.
+fn says_more(block: &[u8], left: Duration) -> bool {
+    let mut rest = block;
+    while let Some((field, after)) = header::field(rest) {
+        if is_above(field, whole_milliseconds(left)) {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+fn is_above(field: header::Field<'_>, left_ms: u64) -> bool {
+    field.name.is_some_and(|it| it.len() == DEADLINE.len() && it == DEADLINE)
+        && field
+            .value
+            .and_then(parse_milliseconds)
+            .is_some_and(|it| it.as_millis() > left_ms.into())
+}
+
+/// Appends a head with its deadline fields corrected. The header's length is counted from what
+/// was written, never from what was there; it can only shrink.
+#[cold]
+fn write_with_deadline(
+    fixed: Fixed,
+    class: &[u8],
+    block: &[u8],
+    left: Duration,
+    output: &mut BytesMut,
+) {
+    let left_ms = whole_milliseconds(left);
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(left_ms).as_bytes();
+    let corrected = |field: header::Field<'_>| is_above(field, left_ms);
+    let mut header_bytes = 0_usize;
+    for_each(block, |field| {
+        let field =
+            if corrected(field) { header::Field { value: Some(digits), ..field } } else { field };
+        header::write(field, |it| header_bytes += it.len());
+    });
+    let header_bytes = u16::try_from(header_bytes).unwrap_or(fixed.header_bytes);
+    Fixed { header_bytes, ..fixed }.write(output);
+    output.extend_from_slice(class);
+    for_each(block, |field| {
+        let field =
+            if corrected(field) { header::Field { value: Some(digits), ..field } } else { field };
+        header::write(field, |it| output.extend_from_slice(it));
+    });
+}
+
+fn for_each<'a>(mut block: &'a [u8], mut each: impl FnMut(header::Field<'a>)) {
+    while let Some((field, rest)) = header::field(block) {
+        each(field);
+        block = rest;
+    }
+}
+
+const SERVICE: &[u8] = b"service";
+const TARGET_SERVICE: &[u8] = b"sofa_head_target_service";
+const METHOD: &[u8] = b"sofa_head_method_name";
+const DEADLINE: &[u8] = b"sofa_head_deadline_remain_time";
+const RESPONSE_ERROR: &[u8] = b"sofa_head_response_error";
+
+const HEAD: Error = malformed("bolt_head");
+const FIELDS: Error = malformed("bolt_header_fields");
+const HEARTBEAT_WITH_CONTENT: Error = malformed("bolt_heartbeat_with_content");
+const TOO_MANY_FIELDS: Error =
+    Error::new(Fault::Limit, Status::FieldsTooLarge, "bolt_too_many_fields");
