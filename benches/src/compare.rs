@@ -44,7 +44,7 @@ pub enum Missing {
 }
 
 /// All that a comparison found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Comparison {
     /// Proxies and what they say their versions are.
     pub versions: Vec<(&'static str, String)>,
@@ -99,27 +99,65 @@ impl Comparison {
 /// # Errors
 /// The backend or the yardstick cannot be started, or a proxy ends while it is measured.
 pub fn run(settings: &Settings, tell: &mut dyn FnMut(&str)) -> io::Result<Comparison> {
-    let mut comparison =
-        Comparison { versions: Vec::new(), warnings: Vec::new(), series: Vec::new() };
-    let cores = Cores::choose(&mut comparison.warnings)?;
-    // Proxies first, from a thread that may use their core; then this thread leaves it.
-    let backend = Backend::bind(LOOPBACK, LOOPBACK)?;
-    let upstreams = Upstreams { http: backend.http_address()?, bolt: backend.bolt_address()? };
-    let running = start_all(settings, upstreams, cores.proxy, &mut comparison)?;
-    process::pin_thread(cores.load)?;
-    // The thread inherits the core. It ends with the process: the bench has nothing to do after.
-    std::thread::Builder::new().name("backend".into()).spawn(move || backend.run())?;
+    let mut comparison = Comparison::default();
+    let stage = Stage::set(settings, &mut comparison)?;
     for workload in &settings.workloads {
         tell(&format!("{}:", workload.name));
-        comparison.series.extend(compare(settings, workload, &running, tell)?);
+        comparison.series.extend(compare(settings, workload, &stage.running, tell)?);
     }
-    for proxy in &running {
-        for stray in proxy.process.family().strays(cores.proxy)? {
+    for proxy in &stage.running {
+        for stray in proxy.process.family().strays(stage.cores.proxy)? {
             let name = proxy.proxy.name;
             comparison.warnings.push(format!("{name}: thread {stray} was not on its core"));
         }
     }
     Ok(comparison)
+}
+
+/// Starts backend and proxies as for a comparison, tells where they are, and leaves them to
+/// whoever wants to profile them until `until` returns.
+///
+/// # Errors
+/// As [`run`].
+pub fn hold(
+    settings: &Settings,
+    tell: &mut dyn FnMut(&str),
+    until: impl FnOnce(),
+) -> io::Result<()> {
+    let stage = Stage::set(settings, &mut Comparison::default())?;
+    for proxy in &stage.running {
+        let pids = proxy.process.family();
+        tell(&format!("{}: {pids}", proxy.proxy.name));
+        for workload in &settings.workloads {
+            if (proxy.proxy.carries)(workload.protocol) {
+                let address = proxy.address(workload.protocol);
+                tell(&format!("  load --target {address} --workload {}", workload.name));
+            }
+        }
+    }
+    until();
+    Ok(())
+}
+
+/// The backend and the proxies, each on its core.
+struct Stage {
+    cores: Cores,
+    running: Vec<Running>,
+}
+
+impl Stage {
+    fn set(settings: &Settings, comparison: &mut Comparison) -> io::Result<Self> {
+        let cores = Cores::choose(&mut comparison.warnings)?;
+        let backend = Backend::bind(LOOPBACK, LOOPBACK)?;
+        let upstreams = Upstreams { http: backend.http_address()?, bolt: backend.bolt_address()? };
+        // Proxies first, from a thread that may use their core; then this thread leaves it.
+        let running = start_all(settings, upstreams, cores.proxy, comparison)?;
+        process::pin_thread(cores.load)?;
+        // The thread inherits the core. It ends with the process: the bench has nothing to do
+        // after it.
+        std::thread::Builder::new().name("backend".into()).spawn(move || backend.run())?;
+        Ok(Self { cores, running })
+    }
 }
 
 /// Which core does what.

@@ -76,6 +76,8 @@ enum Part {
         #[arg(long)]
         bolt: SocketAddr,
     },
+    /// Start proxies and backend, say where they are, and end them when the input ends: to profile.
+    Hold(Compare),
     /// The clients in front of a proxy, or of the backend itself.
     Load {
         /// Where to connect.
@@ -115,15 +117,9 @@ fn main() -> ExitCode {
 }
 
 fn compare(arguments: Compare) -> Result<ExitCode, Box<dyn Error>> {
-    let directory = std::env::temp_dir().join(format!("hangu-bench-{}", std::process::id()));
-    let settings = arguments.settings(directory.clone())?;
+    let settings = arguments.settings()?;
     let comparison = compare::run(&settings, &mut |line| eprintln!("{line}"));
-    if arguments.keep {
-        eprintln!("configurations and logs are in {}", directory.display());
-    } else {
-        // What cannot be removed is of no harm.
-        let _ = std::fs::remove_dir_all(&directory);
-    }
+    arguments.clear(&settings);
     let comparison = comparison?;
     if arguments.json {
         println!("{}", report::json(&comparison)?);
@@ -133,8 +129,30 @@ fn compare(arguments: Compare) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if comparison.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn hold(arguments: Compare) -> Result<ExitCode, Box<dyn Error>> {
+    let settings = arguments.settings()?;
+    let until = || {
+        // Whether the input ended or broke, nobody is there any more.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    };
+    let held = compare::hold(&settings, &mut |line| println!("{line}"), until);
+    arguments.clear(&settings);
+    held?;
+    Ok(ExitCode::SUCCESS)
+}
+
 impl Compare {
-    fn settings(&self, directory: PathBuf) -> Result<Settings, Box<dyn Error>> {
+    fn clear(&self, settings: &Settings) {
+        let directory = &settings.directory;
+        if self.keep {
+            eprintln!("configurations and logs are in {}", directory.display());
+            return;
+        }
+        // What cannot be removed is of no harm.
+        let _ = std::fs::remove_dir_all(directory);
+    }
+
+    fn settings(&self) -> Result<Settings, Box<dyn Error>> {
         let bench = std::env::current_exe()?;
         let hangu = match &self.hangu {
             Some(path) => path.canonicalize()?,
@@ -159,7 +177,7 @@ impl Compare {
             rounds,
             round,
             warmup: WARMUP.min(round),
-            directory,
+            directory: std::env::temp_dir().join(format!("hangu-bench-{}", std::process::id())),
             programs: Programs { bench, hangu },
         })
     }
@@ -180,6 +198,7 @@ fn run(part: Part) -> Result<ExitCode, Box<dyn Error>> {
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             relay::run(&hops)?;
         }
+        Part::Hold(arguments) => return hold(arguments),
         Part::Backend { http, bolt } => Backend::bind(http, bolt)?.run()?,
         Part::Load { target, workload, connections, in_flight, rate, seconds } => {
             let mut workload = *workload;

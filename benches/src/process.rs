@@ -144,6 +144,14 @@ impl Family {
     }
 }
 
+impl std::fmt::Display for Family {
+    /// As `perf` and `strace` take it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
+        write!(f, "-p {}", pids.join(","))
+    }
+}
+
 /// Binds the calling thread, and all that it starts from now on, to `core`.
 ///
 /// # Errors

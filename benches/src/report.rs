@@ -193,7 +193,7 @@ mod tests {
     fn ratios_are_taken_round_by_round() {
         // The machine was twice as slow in the second round, for both.
         let series = vec![series("relay", &[10.0, 20.0, 10.0]), series("hangu", &[5.0, 10.0, 8.0])];
-        let comparison = Comparison { versions: Vec::new(), warnings: Vec::new(), series };
+        let comparison = Comparison { series, ..Comparison::default() };
         let lines = lines(&comparison);
         assert_eq!(lines[0].ratio, Some(Summary { median: 1.0, min: 1.0, max: 1.0 }));
         assert_eq!(lines[1].ratio, Some(Summary { median: 0.5, min: 0.5, max: 0.8 }));

@@ -20,7 +20,14 @@ pub(super) const HANGU_EPOLL: Proxy = Proxy {
 };
 
 fn command(plan: &Plan, driver: &str) -> io::Result<Command> {
-    let text = format!(
+    let file = plan.write("hangu.yaml", &configuration(plan, driver))?;
+    let mut command = Command::new(&plan.programs.hangu);
+    command.arg("run").arg("--config").arg(file);
+    Ok(command)
+}
+
+fn configuration(plan: &Plan, driver: &str) -> String {
+    format!(
         "workers: 1
 driver: {driver}
 admin: {{ address: \"{admin}\" }}
@@ -40,7 +47,7 @@ route_configs:
       - name: all
         services: [\"*\"]
         routes:
-          - {{ route: {{ cluster: bolt }} }}
+          - {{ match: {{}}, route: {{ cluster: bolt }} }}
 clusters:
   - {{ name: http, protocol: http1, endpoints: [{{ address: \"{http_upstream}\" }}] }}
   - {{ name: bolt, protocol: bolt, endpoints: [{{ address: \"{bolt_upstream}\" }}] }}
@@ -50,9 +57,5 @@ clusters:
         bolt = plan.bolt.listen,
         http_upstream = plan.http.upstream,
         bolt_upstream = plan.bolt.upstream,
-    );
-    let file = plan.write("hangu.yaml", &text)?;
-    let mut command = Command::new(&plan.programs.hangu);
-    command.arg("run").arg("--config").arg(file);
-    Ok(command)
+    )
 }
