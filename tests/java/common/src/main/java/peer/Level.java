@@ -1,0 +1,2 @@
+package peer;
+public enum Level { LOW, MID, HIGH }
