@@ -155,7 +155,7 @@ pub struct PathNormalization {
     pub escaped_slashes: Ambiguous,
     /// What happens to `%00`.
     pub escaped_nul: Ambiguous,
-    /// What happens to a `%` that two hexadecimal digits do not follow.
+    /// What happens to a `%` that two hexadecimal digits do not follow; kept, it goes on as `%25`.
     pub malformed_escapes: Ambiguous,
 }
 

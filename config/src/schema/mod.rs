@@ -168,7 +168,8 @@ pub struct PathNormalization {
     /// `%00`, an escaped NUL. Default: `refuse`.
     #[serde(default)]
     pub escaped_nul: model::Ambiguous,
-    /// `%` without two hexadecimal digits after it. Default: `refuse`.
+    /// `%` without two hexadecimal digits after it; when kept, it goes on as `%25`, a literal
+    /// percent sign. Default: `refuse`.
     #[serde(default)]
     pub malformed_escapes: model::Ambiguous,
 }
