@@ -96,6 +96,13 @@ pub trait Codec {
     /// Whether nothing more will come of this connection: close it when the output is written.
     fn is_finished(&self) -> bool;
 
+    /// Whether nothing will be written after the output that is pending, though input may still
+    /// come: shut down the writing side when the output is written. So a tunnel passes on the end
+    /// of one direction while the other lasts.
+    fn is_output_finished(&self) -> bool {
+        self.is_finished()
+    }
+
     /// The whole state as a versioned value, the pending output included; times as what remains.
     fn freeze(&self, now: Time) -> Frozen;
 }

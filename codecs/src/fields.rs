@@ -92,6 +92,12 @@ impl Fields {
         self.block.len()
     }
 
+    /// All names and values, those of removed fields included, one after the other: to look for a
+    /// byte that may stand in none of them.
+    pub fn block(&self) -> &[u8] {
+        &self.block
+    }
+
     fn resolve(&self, entry: Entry) -> (&[u8], &[u8]) {
         (
             slice(&self.block, entry.start, entry.name_bytes),

@@ -29,7 +29,7 @@ pub type Thaw = fn(&Frozen, &Limits, Time) -> Result<Box<dyn Codec>, ThawError>;
 pub type RpcHeadReader = for<'a> fn(&'a [u8], RpcPayload<'a>) -> Option<RpcHead<'a>>;
 
 /// All protocols, in the order in which first bytes are tried.
-pub static PROTOCOLS: &[&Protocol] = &[&bolt::PROTOCOL];
+pub static PROTOCOLS: &[&Protocol] = &[&bolt::PROTOCOL, &http1::PROTOCOL];
 
 impl Protocol {
     /// The protocol of that name.

@@ -1,0 +1,6 @@
+//! What the tests of all protocols share.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+
+pub mod driver;
+pub mod script;
+pub mod seen;
