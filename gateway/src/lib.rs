@@ -1,6 +1,10 @@
 //! The Hangu gateway as a library.
 
-pub mod cluster;
-pub mod control;
-pub mod route;
 pub mod telemetry;
+
+pub mod cluster;
+pub mod route;
+
+pub mod control;
+
+pub mod demo;
