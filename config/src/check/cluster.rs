@@ -21,6 +21,13 @@ fn resolve(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> 
         Pooling::Exclusive => EXCLUSIVE_CONNECTIONS,
         Pooling::Multiplexed => MULTIPLEXED_CONNECTIONS,
     };
+    if cluster.share_connections && protocol.pooling == Pooling::Exclusive {
+        check.wrong(
+            &format!("{path}.share_connections"),
+            format!("connections of {} carry one request at a time", protocol.name),
+            "`false`, or a cluster of a protocol that carries many at once, such as `bolt`",
+        );
+    }
     Cluster {
         name: cluster.name.clone(),
         protocol,
@@ -30,6 +37,7 @@ fn resolve(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> 
         connections_per_endpoint_max: cluster
             .connections_per_endpoint_max
             .map_or(connections, |it| it.get()),
+        share_connections: cluster.share_connections,
         pending_max: cluster.pending_max.unwrap_or(PENDING_MAX),
         limits: cluster.limits.resolve(),
         endpoints: endpoints(cluster, path, check),

@@ -23,6 +23,8 @@ pub struct Cluster {
     pub idle_timeout: Duration,
     /// Connections of one worker to one endpoint; at least 1.
     pub connections_per_endpoint_max: u32,
+    /// The connections to an endpoint belong to one worker and are used by all.
+    pub share_connections: bool,
     /// Exchanges of one worker that wait for a connection of this cluster; one more is answered
     /// as overloaded. 0 lets none wait.
     pub pending_max: u32,

@@ -29,6 +29,13 @@ pub struct Cluster {
     /// request at a time (http1), 1 for those that carry many at once (bolt).
     #[serde(default)]
     pub connections_per_endpoint_max: Option<NonZeroU32>,
+    /// Whether the connections to an endpoint belong to one worker and are used by all, so that
+    /// `connections_per_endpoint_max` holds for the process and not for each worker. Saves
+    /// upstreams connections where there are many cores; a request to another worker's connection
+    /// costs some microseconds more. Only for protocols that carry many requests at once (bolt).
+    /// Default: false.
+    #[serde(default)]
+    pub share_connections: bool,
     /// Requests of one worker that wait for a connection; one more is answered as overloaded (503).
     /// Default: 1024. 0 lets none wait.
     #[serde(default)]
