@@ -1,0 +1,266 @@
+//! One live connection of either side, as a value, and the worker's slab of them.
+//!
+//! All that a connection is, apart from its descriptor, stands in [`Connection`]: the state of its
+//! codec, unread input, unsent output, which exchange each stream belongs to, and the instants at
+//! which something is due. Its tasks keep nothing across an `await` but the buffer that they lent
+//! to the kernel, so the value can be frozen whenever no operation is in flight.
+
+mod load;
+mod sending;
+mod slab;
+
+pub use load::Load;
+pub use sending::Sending;
+pub use slab::{Id, Slab};
+
+use std::{net::SocketAddr, rc::Rc};
+
+use bytes::BytesMut;
+use hangu_codecs::{Codec, Protocol, StreamId, Time};
+
+use crate::io::{Signal, Socket};
+
+/// Names a connection of this worker; refuses what was meant for an earlier one in its place.
+pub type ConnectionId = Id<Connection>;
+
+/// A live connection.
+pub struct Connection {
+    /// Whose it is.
+    pub side: Side,
+    /// The peer.
+    pub peer: SocketAddr,
+    /// The descriptor, shared with the tasks that read and write it.
+    pub socket: Rc<Socket>,
+    /// What is spoken on it.
+    pub talk: Talk,
+    /// What is to become of it.
+    pub state: State,
+    /// Read and not yet decoded.
+    pub input: BytesMut,
+    /// Capacity of the next read.
+    pub read_bytes: usize,
+    /// Taken from the codec's output and not yet written.
+    pub sending: Sending,
+    /// A written buffer that is used again for the next output.
+    pub spare: BytesMut,
+    /// The exchange of each stream, by slot.
+    pub exchanges: Vec<Option<StreamSlot>>,
+    /// What stops this one from being read.
+    pub blocked: Option<Blocked>,
+    /// Connections that this one's unsent output stops from being read.
+    pub blocking: Vec<ConnectionId>,
+    /// The peer sends no more.
+    pub input_ended: bool,
+    /// The peer was told that no more comes (one way of a tunnel).
+    pub output_shut: bool,
+    /// Bytes of the write that is in flight.
+    pub writing_bytes: usize,
+    /// Wakes the task that reads.
+    pub reader: Signal,
+    /// Wakes the task that writes.
+    pub writer: Signal,
+    /// When something was last read or written.
+    pub active_at: Time,
+    /// Since when a request head is incomplete.
+    pub head_since: Option<Time>,
+    /// When the timer that is set for this connection goes off.
+    pub timer_at: Time,
+    /// When it was accepted or established.
+    pub since: Time,
+    /// Bytes read.
+    pub bytes_received: u64,
+    /// Bytes written.
+    pub bytes_sent: u64,
+}
+
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A client's, accepted on a listener.
+    Downstream {
+        /// Index of the listener.
+        listener: usize,
+    },
+    /// Ours to an endpoint.
+    Upstream {
+        /// Index of the cluster.
+        cluster: usize,
+        /// Index of the endpoint in its cluster.
+        endpoint: usize,
+    },
+}
+
+/// What is spoken on a connection.
+pub enum Talk {
+    /// The first bytes have not told yet.
+    Unknown,
+    /// This protocol, with the state of its codec.
+    Known {
+        /// The protocol.
+        protocol: &'static Protocol,
+        /// Its codec.
+        codec: Box<dyn Codec>,
+    },
+}
+
+/// What is to become of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is read, decoded and written.
+    Open,
+    /// It is closed when its output is written; nothing is decoded any more.
+    Flushing,
+    /// All is written and said to be the last; what still comes is read and dropped, so that the
+    /// kernel does not cut off the last words with a reset, until the peer closes or this instant.
+    Lingering {
+        /// The latest end.
+        until: Time,
+    },
+}
+
+/// What stops a connection from being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// The unsent output of this connection.
+    Output(ConnectionId),
+    /// Its exchange waits for an upstream connection and holds as much as it may.
+    Waiting,
+}
+
+/// An exchange that a stream belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamSlot {
+    /// Generation of the stream in its slot.
+    pub generation: u32,
+    /// The exchange: index and generation in the worker's slab.
+    pub exchange: (u32, u32),
+}
+
+impl Connection {
+    /// A connection that was just accepted or established.
+    pub fn new(side: Side, peer: SocketAddr, socket: Socket, talk: Talk, now: Time) -> Self {
+        Self {
+            side,
+            peer,
+            socket: Rc::new(socket),
+            talk,
+            state: State::Open,
+            input: BytesMut::new(),
+            read_bytes: READ_BYTES_MIN,
+            sending: Sending::default(),
+            spare: BytesMut::new(),
+            exchanges: Vec::new(),
+            blocked: None,
+            blocking: Vec::new(),
+            input_ended: false,
+            output_shut: false,
+            writing_bytes: 0,
+            reader: Signal::default(),
+            writer: Signal::default(),
+            active_at: now,
+            head_since: None,
+            timer_at: Time::from_micros(u64::MAX),
+            since: now,
+            bytes_received: 0,
+            bytes_sent: 0,
+        }
+    }
+
+    /// The codec, once the protocol is known.
+    pub fn codec(&mut self) -> Option<&mut dyn Codec> {
+        match &mut self.talk {
+            Talk::Unknown => None,
+            Talk::Known { codec, .. } => Some(codec.as_mut()),
+        }
+    }
+
+    /// The protocol, once it is known.
+    pub fn protocol(&self) -> Option<&'static Protocol> {
+        match &self.talk {
+            Talk::Unknown => None,
+            Talk::Known { protocol, .. } => Some(protocol),
+        }
+    }
+
+    /// Streams that have not ended.
+    pub fn in_flight(&self) -> usize {
+        match &self.talk {
+            Talk::Unknown => 0,
+            Talk::Known { codec, .. } => codec.in_flight(),
+        }
+    }
+
+    /// Bytes that the peer has not taken yet.
+    pub fn unsent_bytes(&mut self) -> usize {
+        let pending = self.codec().map_or(0, |codec| codec.output().len());
+        pending.saturating_add(self.sending.len()).saturating_add(self.writing_bytes)
+    }
+
+    /// Joins a stream to an exchange.
+    pub fn join(&mut self, stream: StreamId, exchange: (u32, u32)) {
+        let index = stream.slot as usize;
+        if self.exchanges.len() <= index {
+            self.exchanges.resize(index.saturating_add(1), None);
+        }
+        if let Some(slot) = self.exchanges.get_mut(index) {
+            *slot = Some(StreamSlot { generation: stream.generation, exchange });
+        }
+    }
+
+    /// The exchange of a stream.
+    pub fn exchange(&self, stream: StreamId) -> Option<(u32, u32)> {
+        let slot = (*self.exchanges.get(stream.slot as usize)?)?;
+        (slot.generation == stream.generation).then_some(slot.exchange)
+    }
+
+    /// Takes a stream apart from its exchange.
+    pub fn part(&mut self, stream: StreamId) {
+        let Some(place) = self.exchanges.get_mut(stream.slot as usize) else { return };
+        if place.is_some_and(|slot| slot.generation == stream.generation) {
+            *place = None;
+        }
+    }
+
+    /// Whether the reader may read: nothing holds it back, or it only watches for the peer to
+    /// leave while little is parked.
+    pub fn may_read(&self) -> bool {
+        match self.state {
+            State::Flushing => false,
+            State::Lingering { .. } => true,
+            State::Open if self.blocked.is_some() => false,
+            State::Open => match &self.talk {
+                Talk::Unknown => true,
+                Talk::Known { codec, .. } => {
+                    codec.wants_input() || self.input.len() < PARKED_BYTES_MAX
+                }
+            },
+        }
+    }
+
+    /// The buffer for the next read: the unread input with room behind it.
+    pub fn lend_input(&mut self) -> BytesMut {
+        let mut input = std::mem::take(&mut self.input);
+        input.reserve(self.read_bytes);
+        input
+    }
+
+    /// Learns from a read of `bytes` into room for `room` how large the next should be.
+    pub fn learn_read(&mut self, bytes: usize, room: usize) {
+        if bytes == room {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        } else if bytes < self.read_bytes / 8 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+        }
+    }
+}
+
+/// Room of the first read; fits the heads of most requests.
+const READ_BYTES_MIN: usize = 4 * 1024;
+
+/// Room of the largest read. Reads double while they come back full: large bodies then pass in
+/// few and large kernel calls, and in pieces that need not be copied.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// Input that may be parked behind a stream that must end first, while the connection is still
+/// read to see whether its peer leaves.
+const PARKED_BYTES_MAX: usize = 4 * 1024;

@@ -1,0 +1,167 @@
+//! A slab under generational ids.
+
+use std::{fmt, hash::Hash, marker::PhantomData};
+
+/// Names a value in a [`Slab`]: its place, and how often the place was used before.
+pub struct Id<T> {
+    /// Index into the slab.
+    pub index: u32,
+    /// Uses of the place before this one.
+    pub generation: u32,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Id<T> {
+    /// The id with these parts.
+    pub fn new(index: u32, generation: u32) -> Self {
+        Self { index, generation, kind: PhantomData }
+    }
+
+    /// Index and generation.
+    pub fn parts(self) -> (u32, u32) {
+        (self.index, self.generation)
+    }
+}
+
+impl<T> Clone for Id<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Id<T> {}
+
+impl<T> PartialEq for Id<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl<T> Eq for Id<T> {}
+
+impl<T> PartialOrd for Id<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Id<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl<T> Hash for Id<T> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl<T> fmt::Debug for Id<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.index, self.generation)
+    }
+}
+
+/// Values under ids that are never mistaken for those of an earlier value in the same place.
+pub struct Slab<T> {
+    places: Vec<Place<T>>,
+    free: Vec<u32>,
+}
+
+struct Place<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { places: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    /// Puts a value in and names it.
+    pub fn insert(&mut self, value: T) -> Id<T> {
+        if let Some(index) = self.free.pop()
+            && let Some(place) = self.places.get_mut(index as usize)
+        {
+            place.value = Some(value);
+            return Id::new(index, place.generation);
+        }
+        let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        self.places.push(Place { generation: 0, value: Some(value) });
+        Id::new(index, 0)
+    }
+
+    /// The value of that name, if it is still there.
+    pub fn get(&self, id: Id<T>) -> Option<&T> {
+        let place = self.places.get(id.index as usize)?;
+        if place.generation == id.generation { place.value.as_ref() } else { None }
+    }
+
+    /// The value of that name, if it is still there.
+    pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
+        let place = self.places.get_mut(id.index as usize)?;
+        if place.generation == id.generation { place.value.as_mut() } else { None }
+    }
+
+    /// Takes the value of that name out; its id means nothing any more.
+    pub fn remove(&mut self, id: Id<T>) -> Option<T> {
+        let place = self.places.get_mut(id.index as usize)?;
+        if place.generation != id.generation {
+            return None;
+        }
+        let value = place.value.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(id.index);
+        Some(value)
+    }
+
+    /// All values with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
+        self.places.iter().zip(0..).filter_map(|(place, index)| {
+            Some((Id::new(index, place.generation), place.value.as_ref()?))
+        })
+    }
+
+    /// All values with their names, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
+        self.places.iter_mut().zip(0..).filter_map(|(place, index)| {
+            Some((Id::new(index, place.generation), place.value.as_mut()?))
+        })
+    }
+
+    /// The names of all values.
+    pub fn ids(&self) -> Vec<Id<T>> {
+        self.iter().map(|(id, _)| id).collect()
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_means_nothing_once_its_value_is_gone() {
+        let mut slab = Slab::default();
+        let first = slab.insert("first");
+        assert_eq!(slab.remove(first), Some("first"));
+        let second = slab.insert("second");
+        assert_eq!(first.index, second.index);
+        assert_eq!(slab.get(first), None);
+        assert_eq!(slab.remove(first), None);
+        assert_eq!(slab.get(second), Some(&"second"));
+        assert_eq!(slab.len(), 1);
+    }
+}

@@ -1,0 +1,459 @@
+//! All that one worker works with.
+
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use hangu_codecs::{Role, Scratch, Time};
+
+use super::{Exchange, NEVER, PostOffice, failure::Failure, live, text::Texts};
+use crate::{
+    clock,
+    cluster::{Balance, EndpointState},
+    connection::{Connection, ConnectionId, Load, Side, Slab, State, Talk},
+    io::{self, DialError, DriverKind},
+    snapshot::Snapshot,
+    telemetry::{AccessLog, Counters, ReasonPlace},
+    upstream::Pool,
+};
+
+/// What is set for a worker when it starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Index of the worker.
+    pub worker: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// The driver that runs.
+    pub driver: DriverKind,
+    /// Whether exchanges are logged.
+    pub access_log: bool,
+}
+
+/// The state of a worker, shared by its tasks. Borrowed within one synchronous function only.
+pub struct Work {
+    core: RefCell<Core>,
+}
+
+impl Work {
+    /// The state of a worker.
+    pub fn new(
+        settings: Settings,
+        snapshot: Arc<Snapshot>,
+        counters: Arc<Counters>,
+        log: AccessLog,
+        office: PostOffice,
+        load: Arc<Load>,
+    ) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self {
+            core: RefCell::new(Core::new(
+                this.clone(),
+                settings,
+                snapshot,
+                counters,
+                log,
+                office,
+                load,
+            )),
+        })
+    }
+
+    /// Works on the state. `work` must not call back here; nothing it does can, for it is given
+    /// the state and not this.
+    pub fn with<R>(&self, work: impl FnOnce(&mut Core) -> R) -> R {
+        work(&mut self.core.borrow_mut())
+    }
+}
+
+/// Everything that one worker works with: its connections, exchanges, pools, counters.
+pub struct Core {
+    this: Weak<Work>,
+    pub(crate) settings: Settings,
+    /// The instant of the current wake-up.
+    pub now: Time,
+    /// What new exchanges are routed by.
+    pub snapshot: Rc<Snapshot>,
+    /// All connections of either side.
+    pub connections: Slab<Connection>,
+    pub(crate) exchanges: Slab<Exchange>,
+    /// The endpoints of all clusters with their pools.
+    pub endpoints: Endpoints,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    pub(crate) log: AccessLog,
+    pub(crate) texts: Texts,
+    pub(crate) office: PostOffice,
+    pub(crate) load: Arc<Load>,
+    pub(crate) scratch: Option<Box<Scratch>>,
+    pub(crate) path: Vec<u8>,
+    pub(crate) earliest_deadline: Time,
+    pub(crate) timers: std::collections::BinaryHeap<std::cmp::Reverse<(Time, ConnectionId)>>,
+    pub(crate) resume: Vec<ConnectionId>,
+    pub(crate) freed: Vec<ConnectionId>,
+    pub(crate) away: rustc_hash::FxHashMap<(usize, (u32, u32)), super::ExchangeId>,
+    pub(super) away_count: usize,
+    random: u64,
+    draining_until: Option<Time>,
+    draining: Vec<Waker>,
+}
+
+impl Core {
+    fn new(
+        this: Weak<Work>,
+        settings: Settings,
+        snapshot: Arc<Snapshot>,
+        counters: Arc<Counters>,
+        log: AccessLog,
+        office: PostOffice,
+        load: Arc<Load>,
+    ) -> Self {
+        let now = clock::now();
+        let random = now.as_micros() ^ (settings.worker as u64 + 1).wrapping_mul(RANDOM_STEP);
+        Self {
+            this,
+            settings,
+            now,
+            endpoints: Endpoints::new(&snapshot, random),
+            snapshot: Rc::new((*snapshot).clone()),
+            connections: Slab::default(),
+            exchanges: Slab::default(),
+            counters,
+            log,
+            texts: Texts::default(),
+            office,
+            load,
+            scratch: Some(Box::default()),
+            path: Vec::new(),
+            earliest_deadline: NEVER,
+            timers: std::collections::BinaryHeap::new(),
+            resume: Vec::new(),
+            freed: Vec::new(),
+            away: rustc_hash::FxHashMap::default(),
+            away_count: 0,
+            random: now.as_micros()
+                ^ (settings.worker as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            draining_until: None,
+            draining: Vec::new(),
+        }
+    }
+
+    /// A random number for choices that need no secrecy (SplitMix64).
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(RANDOM_STEP);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Exchanges that have not ended.
+    pub fn exchanges_open(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// Takes in a connection and starts its tasks.
+    pub fn admit(&mut self, connection: Connection) -> ConnectionId {
+        let socket = Rc::clone(&connection.socket);
+        let side = connection.side;
+        let id = self.connections.insert(connection);
+        match side {
+            Side::Downstream { listener } => {
+                let counters = self.counters.listener(listener);
+                counters.connections_accepted.increment();
+                counters.connections_active.increment();
+            }
+            Side::Upstream { cluster, endpoint } => {
+                self.counters.cluster(cluster).connections_opened.increment();
+                self.counters.cluster(cluster).connections_active.increment();
+                self.counters.endpoint(cluster, endpoint).connections_active.increment();
+            }
+        }
+        self.set_timer(id);
+        if let Some(work) = self.this.upgrade() {
+            monoio::spawn(live::read_all(Rc::clone(&work), id, Rc::clone(&socket)));
+            monoio::spawn(live::write_all(work, id, socket));
+        }
+        id
+    }
+
+    /// Establishes a connection to an endpoint, for those that wait for one.
+    pub(crate) fn dial(&mut self, cluster: usize, endpoint: usize) {
+        let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
+        pool.dial_began();
+        let Some(work) = self.this.upgrade() else { return };
+        let Some((address, timeout)) = self.snapshot.dial(cluster, endpoint) else { return };
+        let driver = self.settings.driver;
+        monoio::spawn(async move {
+            let dialled = io::dial(address, timeout, driver).await;
+            work.with(|core| core.on_dialled(cluster, endpoint, dialled));
+        });
+    }
+
+    fn on_dialled(
+        &mut self,
+        cluster: usize,
+        endpoint: usize,
+        dialled: Result<io::Socket, DialError>,
+    ) {
+        self.now = clock::now();
+        if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
+            pool.dial_ended(dialled.is_ok());
+        }
+        let snapshot = Rc::clone(&self.snapshot);
+        let Some((address, _)) = snapshot.dial(cluster, endpoint) else { return };
+        let Some((protocol, _)) = snapshot.pool(cluster) else { return };
+        match dialled {
+            Ok(socket) => {
+                let codec =
+                    (protocol.codec)(Role::Client, snapshot.upstream_limits(cluster), self.now);
+                let side = Side::Upstream { cluster, endpoint };
+                let talk = Talk::Known { protocol, codec };
+                let id = self.admit(Connection::new(side, address, socket, talk, self.now));
+                self.offer(id);
+            }
+            Err(error) => self.on_dial_failure(cluster, endpoint, &error),
+        }
+        self.work_off();
+    }
+
+    fn on_dial_failure(&mut self, cluster: usize, endpoint: usize, error: &DialError) {
+        let Some((protocol, _)) = self.snapshot.pool(cluster) else { return };
+        self.counters.endpoint(cluster, endpoint).connect_failures.increment();
+        let reason = match error {
+            DialError::TimedOut => {
+                self.counters.cluster(cluster).connect_timeouts.increment();
+                "connect_timed_out"
+            }
+            DialError::Refused(_) => {
+                self.counters.cluster(cluster).connect_failures.increment();
+                "connect_failed"
+            }
+        };
+        self.counters.error(ReasonPlace::Upstream(cluster), reason);
+        tracing::debug!(cluster, endpoint, %error, "cannot connect");
+        let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
+        // Each exclusive dial was for one exchange, a shared one for all that wait.
+        let failed = if super::is_exclusive(protocol) {
+            pool.next_waiting().into_iter().collect()
+        } else {
+            pool.take_waiting()
+        };
+        for parts in failed {
+            self.counters.cluster(cluster).requests_pending.decrement();
+            let status = match error {
+                DialError::TimedOut => hangu_codecs::Status::TimedOut,
+                DialError::Refused(_) => hangu_codecs::Status::UpstreamFailed,
+            };
+            self.fail(super::ExchangeId::new(parts.0, parts.1), Failure::because(status, reason));
+        }
+    }
+
+    /// Sets the timer of a connection if something is due before the one that is set.
+    pub(crate) fn set_timer(&mut self, id: ConnectionId) {
+        let due = self.due(id);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if due < connection.timer_at {
+            connection.timer_at = due;
+            self.timers.push(std::cmp::Reverse((due, id)));
+        }
+    }
+
+    /// When something is next due on a connection.
+    fn due(&self, id: ConnectionId) -> Time {
+        let Some(connection) = self.connections.get(id) else { return NEVER };
+        if let State::Lingering { until } = connection.state {
+            return until;
+        }
+        let (idle, head) = match connection.side {
+            Side::Downstream { listener } => self.snapshot.downstream_timeouts(listener),
+            Side::Upstream { cluster, .. } => (self.snapshot.upstream_idle(cluster), None),
+        };
+        let is_writing = connection.writing_bytes > 0 || !connection.sending.is_empty();
+        let rest = if connection.in_flight() > 0 || is_writing {
+            connection.active_at.after(STREAM_IDLE)
+        } else {
+            connection.active_at.after(idle)
+        };
+        let head = match (&connection.talk, connection.head_since, head) {
+            (Talk::Unknown, _, Some(head)) => connection.since.after(head),
+            (_, Some(since), Some(head)) => since.after(head),
+            _ => NEVER,
+        };
+        let own = match &connection.talk {
+            Talk::Known { codec, .. } => codec.next_timeout().unwrap_or(NEVER),
+            Talk::Unknown => NEVER,
+        };
+        rest.min(head).min(own)
+    }
+
+    /// Accepts no more, tells every client so in its protocol's words, and ends when nothing is
+    /// in flight, at the latest after `grace`.
+    pub fn drain(&mut self, grace: Duration) {
+        self.now = clock::now();
+        self.draining_until = Some(self.now.after(grace));
+        for waker in self.draining.drain(..) {
+            waker.wake();
+        }
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            let Side::Downstream { .. } = connection.side else { continue };
+            match connection.codec() {
+                Some(codec) => {
+                    codec.drain();
+                    connection.writer.notify();
+                }
+                None => self.close(id, live::Closed::Done),
+            }
+            self.settle(id);
+        }
+        self.work_off();
+    }
+
+    /// Whether the worker is draining; remembers the task that is to be woken when it begins.
+    pub(crate) fn poll_draining(&mut self, context: &Context<'_>) -> bool {
+        if self.draining_until.is_none() {
+            let waker = context.waker();
+            if !self.draining.iter().any(|it| it.will_wake(waker)) {
+                self.draining.push(waker.clone());
+            }
+        }
+        self.draining_until.is_some()
+    }
+
+    /// Whether the worker may end: it drains, and nothing is in flight or it took too long.
+    pub(crate) fn is_drained(&mut self, now: Time) -> bool {
+        let Some(until) = self.draining_until else { return false };
+        if now >= until {
+            return true;
+        }
+        let has_unsent = self.connections.iter_mut().any(|(_, it)| it.unsent_bytes() > 0);
+        self.exchanges.is_empty() && !has_unsent
+    }
+
+    /// The worker ends: closes what is still open and hands over the last of the access log.
+    ///
+    /// Connections hold the wakers of their tasks, which hold this state in turn; taking them out
+    /// is also what frees both.
+    pub(crate) fn end(&mut self) {
+        for id in self.connections.ids() {
+            self.close(id, live::Closed::Done);
+        }
+        self.resume.clear();
+        self.freed.clear();
+        self.log = AccessLog::disabled();
+    }
+
+    /// Does what is due at `now`; to be called some hundred times a second at most.
+    pub fn tick(&mut self, now: Time) {
+        self.now = now;
+        if now >= self.earliest_deadline {
+            self.sweep_deadlines();
+        }
+        while let Some(std::cmp::Reverse((at, id))) = self.timers.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            self.on_timer(id, at);
+        }
+        self.work_off();
+        self.log.flush();
+    }
+
+    /// Instant at which [`Core::tick`] next has something to do.
+    pub fn next_tick(&self) -> Time {
+        let timer = self.timers.peek().map_or(NEVER, |it| it.0.0);
+        timer.min(self.earliest_deadline)
+    }
+
+    fn on_timer(&mut self, id: ConnectionId, at: Time) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.timer_at != at {
+            return; // another one was set meanwhile
+        }
+        connection.timer_at = NEVER;
+        let now = self.now;
+        if let Some(codec) = connection.codec()
+            && codec.next_timeout().is_some_and(|it| it <= now)
+        {
+            let died = codec.timeout(now).err();
+            connection.writer.notify();
+            if let Some(error) = died {
+                return self.on_error(id, error);
+            }
+        }
+        if self.due(id) <= now {
+            return self.on_expired(id);
+        }
+        self.set_timer(id);
+    }
+}
+
+/// The golden ratio of 2^64, SplitMix64's step.
+const RANDOM_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// A connection on which nothing moves for this long while a stream is open is given up, as in
+/// the sidecars (stream idle timeout).
+const STREAM_IDLE: Duration = Duration::from_secs(300);
+
+/// The endpoints of all clusters, as one worker sees them: their balance, load and connections.
+pub struct Endpoints {
+    clusters: Vec<Cluster>,
+}
+
+struct Cluster {
+    balance: Balance,
+    states: Vec<EndpointState>,
+    pools: Vec<Pool>,
+}
+
+impl Endpoints {
+    fn new(snapshot: &Snapshot, random: u64) -> Self {
+        let clusters = snapshot.config.clusters.iter().map(|cluster| {
+            let states: Vec<_> = cluster
+                .endpoints
+                .iter()
+                .map(|it| EndpointState { weight: it.weight, active: 0, healthy: true })
+                .collect();
+            Cluster {
+                balance: Balance::new(cluster.balance, &states, random),
+                pools: states.iter().map(|_| Pool::default()).collect(),
+                states,
+            }
+        });
+        Self { clusters: clusters.collect() }
+    }
+
+    /// An endpoint of a cluster, by the cluster's balance.
+    pub(crate) fn pick(&mut self, cluster: usize, random: u64) -> Option<usize> {
+        let cluster = self.clusters.get_mut(cluster)?;
+        cluster.balance.pick(&cluster.states, random)
+    }
+
+    /// The connections to an endpoint.
+    pub(crate) fn pool(&mut self, cluster: usize, endpoint: usize) -> Option<&mut Pool> {
+        self.clusters.get_mut(cluster)?.pools.get_mut(endpoint)
+    }
+
+    /// An exchange was given to an endpoint.
+    pub(crate) fn began(&mut self, cluster: usize, endpoint: usize) {
+        if let Some(state) = self.state(cluster, endpoint) {
+            state.active = state.active.saturating_add(1);
+        }
+    }
+
+    /// An exchange of an endpoint ended.
+    pub(crate) fn ended(&mut self, cluster: usize, endpoint: usize) {
+        if let Some(state) = self.state(cluster, endpoint) {
+            state.active = state.active.saturating_sub(1);
+        }
+    }
+
+    fn state(&mut self, cluster: usize, endpoint: usize) -> Option<&mut EndpointState> {
+        self.clusters.get_mut(cluster)?.states.get_mut(endpoint)
+    }
+}

@@ -1,0 +1,138 @@
+//! What went wrong, and what the caller is told of it.
+
+use hangu_codecs::{Part, Reason, Status};
+
+use super::{Core, ExchangeId, NEVER, Peer};
+use crate::telemetry::{Outcome, ReasonPlace};
+
+/// A failed step of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// What the caller is told.
+    pub(crate) status: Status,
+    /// What is counted and logged, when it is more than the status says.
+    pub(crate) reason: Option<&'static str>,
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self { status, reason: None }
+    }
+}
+
+impl Failure {
+    /// A failure with a reason.
+    pub(crate) const fn because(status: Status, reason: &'static str) -> Self {
+        Self { status, reason: Some(reason) }
+    }
+
+    /// The upstream is to blame.
+    pub(crate) const fn upstream(reason: &'static str) -> Self {
+        Self::because(Status::UpstreamFailed, reason)
+    }
+
+    /// The gateway is to blame.
+    pub(crate) const fn internal(reason: &'static str) -> Self {
+        Self::because(Status::Internal, reason)
+    }
+
+    /// The upstream gave the stream up.
+    pub(crate) const fn reset(reason: Reason) -> Self {
+        match reason {
+            Reason::Cancelled => Self::upstream("upstream_cancelled"),
+            Reason::ConnectionLost => Self::upstream("upstream_closed"),
+            Reason::TimedOut => Self::because(Status::TimedOut, "upstream_timed_out"),
+            Reason::ProtocolError => Self::upstream("upstream_protocol_error"),
+            Reason::TooLarge => Self::upstream("upstream_too_large"),
+            Reason::SlowReader => Self::upstream("upstream_slow_reader"),
+        }
+    }
+}
+
+impl Core {
+    /// Ends an exchange that failed: answers the caller in its own protocol, or breaks off an
+    /// answer that has begun.
+    pub(crate) fn fail(&mut self, id: ExchangeId, failure: Failure) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let began = exchange.progress.response_began;
+        exchange.outcome = Some(if began {
+            Outcome::Reset(Reason::ConnectionLost)
+        } else {
+            Outcome::Gateway(failure.status)
+        });
+        exchange.failure = failure.reason;
+        let (downstream, listener) = (exchange.downstream, exchange.listener);
+        let place = match exchange.target {
+            Some((cluster, _)) => ReasonPlace::Upstream(cluster),
+            None => ReasonPlace::Downstream(listener),
+        };
+        if let Some(reason) = failure.reason {
+            self.counters.error(place, reason);
+        }
+        match downstream {
+            Peer::Local { connection, stream } => {
+                if let Some(client) = self.connections.get_mut(connection)
+                    && let Some(codec) = client.codec()
+                {
+                    if began {
+                        // A stream that is gone needs no breaking off.
+                        let _ = codec.encode(stream, Part::Reset(Reason::ConnectionLost));
+                    } else {
+                        codec.reply(stream, failure.status);
+                    }
+                    client.writer.notify();
+                }
+            }
+            Peer::Remote { worker, exchange } => self.mail_failure(worker, exchange, failure),
+        }
+        self.complete(id);
+    }
+
+    /// As [`Core::fail`], for an exchange whose route is known but not its endpoint.
+    pub(super) fn fail_at(&mut self, id: ExchangeId, route: usize, failure: Failure) {
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.route = Some(route);
+        }
+        self.fail(id, failure);
+    }
+
+    /// Ends an exchange whose caller is gone or no longer interested.
+    pub(super) fn cancel(&mut self, id: ExchangeId, reason: Reason) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        exchange.outcome = Some(Outcome::Reset(reason));
+        exchange.failure = Some("client_gone");
+        if let Some((cluster, _)) = exchange.target {
+            self.counters.cluster(cluster).cancelled.increment();
+        }
+        self.complete(id);
+    }
+
+    /// Ends an exchange whose caller broke the protocol and is told so by its codec.
+    pub(super) fn give_up(&mut self, id: ExchangeId, failure: Failure) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        exchange.outcome = Some(Outcome::Gateway(failure.status));
+        exchange.failure = failure.reason;
+        self.complete(id);
+    }
+
+    /// Ends all exchanges whose deadline has passed.
+    pub(super) fn sweep_deadlines(&mut self) {
+        let now = self.now;
+        let mut passed = Vec::new();
+        let mut earliest = NEVER;
+        for (id, exchange) in self.exchanges.iter() {
+            if exchange.deadline <= now {
+                passed.push(id);
+            } else {
+                earliest = earliest.min(exchange.deadline);
+            }
+        }
+        self.earliest_deadline = earliest;
+        for id in passed {
+            if let Some((cluster, _)) = self.exchanges.get(id).and_then(|it| it.target) {
+                self.counters.cluster(cluster).timeouts.increment();
+            }
+            self.fail(id, Status::TimedOut.into());
+        }
+    }
+}

@@ -1,0 +1,635 @@
+//! A connection at work: the tasks that move its bytes, and what is done with them.
+//!
+//! A reader and a writer task drive each connection. They hold its id and nothing else, and are
+//! restartable: all state stands in the [`Connection`]. Readers that one wake-up made ready run
+//! before the writers that they wake, so that one write carries what all of them had to say.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::Shutdown,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use hangu_codecs::{
+    Error, Event, Part, Protocol, Reason, Role, codec::Note, message::End, protocol::Sniffed,
+};
+
+use super::{Core, ExchangeId, Work, failure::Failure, is_exclusive};
+use crate::{
+    clock,
+    connection::{Blocked, Connection, ConnectionId, Sending, Side, State, Talk},
+    io::Socket,
+    telemetry::ReasonPlace,
+};
+
+/// Reads a connection until it ends.
+pub(super) async fn read_all(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket>) {
+    loop {
+        let next = poll_fn(|context| work.with(|core| core.poll_input(id, context))).await;
+        let Some(buffer) = next else { return };
+        let room = buffer.capacity() - buffer.len();
+        let (result, buffer) = socket.read(buffer).await;
+        guard(&work, id, |core| core.on_read(id, result, buffer, room));
+    }
+}
+
+/// Writes a connection's output until it ends.
+pub(super) async fn write_all(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket>) {
+    loop {
+        let next = poll_fn(|context| work.with(|core| core.poll_output(id, context))).await;
+        match next {
+            Output::Closed => return,
+            Output::Write(Sending::Buffer(buffer)) => {
+                let (result, buffer) = socket.write(buffer).await;
+                guard(&work, id, |core| core.on_written(id, result, Sending::Buffer(buffer)));
+            }
+            Output::Write(Sending::Segments(segments)) => {
+                let (result, segments) = socket.write_segments(segments).await;
+                guard(&work, id, |core| core.on_written(id, result, Sending::Segments(segments)));
+            }
+            Output::Write(Sending::Nothing) | Output::ShutWrite => {
+                socket.shutdown(Shutdown::Write);
+            }
+        }
+    }
+}
+
+/// What the writer is to do next.
+enum Output {
+    /// Write this.
+    Write(Sending),
+    /// Say that nothing more will come.
+    ShutWrite,
+    /// End: the connection is gone.
+    Closed,
+}
+
+/// Runs what a connection has to do. A panic costs that connection and no other.
+fn guard(work: &Work, id: ConnectionId, step: impl FnOnce(&mut Core)) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| work.with(step)));
+    if outcome.is_err() {
+        work.with(|core| core.on_panic(id));
+    }
+}
+
+impl Work {
+    /// Does what a letter says. A panic costs what the letter was about, not the worker.
+    pub fn read_letter(&self, letter: super::Letter) {
+        let read = |core: &mut Core| {
+            core.now = clock::now();
+            core.on_letter(letter);
+            core.work_off();
+        };
+        if catch_unwind(AssertUnwindSafe(|| self.with(read))).is_err() {
+            self.with(|core| core.counters.worker.panics.increment());
+            tracing::error!("a panic was caught while a letter was read");
+        }
+    }
+}
+
+impl Core {
+    fn poll_input(&mut self, id: ConnectionId, context: &Context<'_>) -> Poll<Option<BytesMut>> {
+        let Some(connection) = self.connections.get_mut(id) else { return Poll::Ready(None) };
+        if connection.input_ended {
+            return Poll::Ready(None);
+        }
+        if connection.may_read() {
+            return Poll::Ready(Some(connection.lend_input()));
+        }
+        connection.reader.wait(context);
+        Poll::Pending
+    }
+
+    fn poll_output(&mut self, id: ConnectionId, context: &Context<'_>) -> Poll<Output> {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Poll::Ready(Output::Closed);
+        };
+        let mut sending = std::mem::take(&mut connection.sending);
+        if sending.is_empty() {
+            let spare = std::mem::take(&mut connection.spare);
+            if let Some(codec) = connection.codec() {
+                sending = Sending::take_from(codec.output(), spare);
+            }
+        }
+        if !sending.is_empty() {
+            connection.writing_bytes = sending.len();
+            return Poll::Ready(Output::Write(sending));
+        }
+        if connection.state == State::Flushing {
+            return self.on_flushed(id);
+        }
+        let says_no_more = connection.codec().is_some_and(|codec| codec.is_output_finished());
+        if says_no_more && !connection.output_shut {
+            connection.output_shut = true;
+            return Poll::Ready(Output::ShutWrite);
+        }
+        connection.writer.wait(context);
+        Poll::Pending
+    }
+
+    /// All is written of a connection that was to be closed then.
+    fn on_flushed(&mut self, id: ConnectionId) -> Poll<Output> {
+        let until = self.now.after(LINGER);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Poll::Ready(Output::Closed);
+        };
+        let is_client = matches!(connection.side, Side::Downstream { .. });
+        if connection.input_ended || !is_client {
+            self.close(id, Closed::Done);
+            return Poll::Ready(Output::Closed);
+        }
+        connection.state = State::Lingering { until };
+        connection.input.clear();
+        connection.reader.notify();
+        self.set_timer(id);
+        Poll::Ready(Output::ShutWrite)
+    }
+
+    fn on_read(
+        &mut self,
+        id: ConnectionId,
+        result: io::Result<usize>,
+        mut buffer: BytesMut,
+        room: usize,
+    ) {
+        self.now = clock::now();
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let bytes = match result {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::trace!(?id, %error, "read failed");
+                connection.input_ended = true;
+                return self.close_and_work(id, Closed::Lost);
+            }
+        };
+        if matches!(connection.state, State::Flushing | State::Lingering { .. }) {
+            buffer.clear();
+        }
+        connection.input = buffer;
+        if bytes == 0 {
+            return self.on_input_end(id);
+        }
+        connection.active_at = now;
+        connection.learn_read(bytes, room);
+        connection.bytes_received += bytes as u64;
+        match connection.side {
+            Side::Downstream { listener } => {
+                self.counters.listener(listener).bytes_received.add(bytes as u64);
+            }
+            Side::Upstream { cluster, .. } => {
+                self.counters.cluster(cluster).bytes_received.add(bytes as u64);
+            }
+        }
+        self.decode(id);
+        self.work_off();
+    }
+
+    /// The peer sends no more.
+    fn on_input_end(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.input_ended = true;
+        if connection.state != State::Open {
+            if matches!(connection.state, State::Lingering { .. }) {
+                self.close(id, Closed::Done);
+            }
+            return self.work_off();
+        }
+        let Some(codec) = connection.codec() else { return self.close(id, Closed::Lost) };
+        codec.end_input();
+        self.decode(id);
+        // Whoever sends no more while it is owed an answer is taken to be gone, as a closed
+        // socket looks the same from here; tunnels end each way on their own.
+        if self.connections.get(id).is_some_and(|it| it.state == State::Open)
+            && !self.is_tunnelling(id)
+        {
+            self.close(id, Closed::Lost);
+        }
+        self.work_off();
+    }
+
+    fn is_tunnelling(&self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get(id) else { return false };
+        let mut joined = connection.exchanges.iter().flatten();
+        joined.any(|slot| {
+            let exchange = ExchangeId::new(slot.exchange.0, slot.exchange.1);
+            self.exchanges.get(exchange).is_some_and(|it| it.progress.is_tunnel)
+        })
+    }
+
+    fn on_written(&mut self, id: ConnectionId, result: io::Result<usize>, sending: Sending) {
+        self.now = clock::now();
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.writing_bytes = 0;
+        let bytes = match result {
+            Ok(bytes) if bytes > 0 => bytes,
+            Ok(_) => return self.close_and_work(id, Closed::Lost),
+            Err(error) => {
+                tracing::trace!(?id, %error, "write failed");
+                return self.close_and_work(id, Closed::Lost);
+            }
+        };
+        let (rest, spare) = sending.advance(bytes);
+        connection.sending = rest;
+        if let Some(spare) = spare
+            && spare.capacity() <= SPARE_BYTES_MAX
+        {
+            connection.spare = spare;
+        }
+        connection.active_at = now;
+        connection.bytes_sent += bytes as u64;
+        match connection.side {
+            Side::Downstream { listener } => {
+                self.counters.listener(listener).bytes_sent.add(bytes as u64);
+            }
+            Side::Upstream { cluster, .. } => {
+                self.counters.cluster(cluster).bytes_sent.add(bytes as u64);
+            }
+        }
+        if !connection.blocking.is_empty() && connection.unsent_bytes() <= UNSENT_LOW {
+            self.unblock_readers(id);
+            self.work_off();
+        }
+    }
+
+    fn unblock_readers(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        for reader in std::mem::take(&mut connection.blocking) {
+            self.unblock(reader, Blocked::Output(id));
+        }
+    }
+
+    /// Lets a connection be read again, if it was this that stopped it.
+    pub(super) fn unblock(&mut self, id: ConnectionId, by: Blocked) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.blocked == Some(by) {
+            connection.blocked = None;
+            self.resume.push(id);
+        }
+    }
+
+    /// Decodes what waits on connections that may go on, and gives freed upstream connections to
+    /// whom they are due, until nothing is left to do.
+    pub(crate) fn work_off(&mut self) {
+        loop {
+            if let Some(id) = self.freed.pop() {
+                self.offer(id);
+            } else if let Some(id) = self.resume.pop() {
+                self.decode(id);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Decodes all that was read of a connection and acts on it.
+    fn decode(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.state != State::Open {
+            return;
+        }
+        if matches!(connection.talk, Talk::Unknown) && !self.identify(id) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let mut input = std::mem::take(&mut connection.input);
+        let mut scratch = self.scratch.take().unwrap_or_default();
+        while let Some(connection) = self.connections.get_mut(id) {
+            if connection.state != State::Open || connection.blocked.is_some() {
+                break;
+            }
+            let Talk::Known { codec, .. } = &mut connection.talk else { break };
+            match codec.decode(&mut input, &mut scratch, self.now) {
+                Ok(None) => break,
+                Ok(Some(event)) => self.on_event(id, event),
+                Err(error) => {
+                    self.on_error(id, error);
+                    break;
+                }
+            }
+        }
+        self.scratch = Some(scratch);
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.input = input;
+        let is_partial = connection.in_flight() == 0 && !connection.input.is_empty();
+        connection.head_since = is_partial.then(|| connection.head_since.unwrap_or(now));
+        // The codec itself may have something to say (a heartbeat's answer).
+        if connection.codec().is_some_and(|codec| !codec.output().is_empty()) {
+            connection.writer.notify();
+        }
+        if connection.may_read() {
+            connection.reader.notify();
+        }
+        self.settle(id);
+        self.set_timer(id);
+    }
+
+    /// Finds out what is spoken on a connection; false while that is not known.
+    fn identify(&mut self, id: ConnectionId) -> bool {
+        let snapshot = Rc::clone(&self.snapshot);
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let Side::Downstream { listener } = connection.side else { return false };
+        let sniffed = match snapshot.protocols(listener) {
+            // Nothing to find out; what is not of the protocol is refused in its words.
+            [only] => Sniffed::Protocol(only),
+            several => Protocol::sniff(several, &connection.input),
+        };
+        match sniffed {
+            Sniffed::Protocol(protocol) => {
+                let limits = snapshot.downstream_limits(listener);
+                let codec = (protocol.codec)(Role::Server, limits, self.now);
+                connection.talk = Talk::Known { protocol, codec };
+                true
+            }
+            Sniffed::More => false,
+            Sniffed::None => {
+                self.counters.error(ReasonPlace::Downstream(listener), "unknown_protocol");
+                self.close(id, Closed::Done);
+                false
+            }
+        }
+    }
+
+    fn on_event(&mut self, id: ConnectionId, event: Event<'_>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        match (event, connection.side) {
+            (Event::Part(stream, Part::Head(head, end)), Side::Downstream { listener }) => {
+                self.begin(listener, id, stream, head, end);
+            }
+            (Event::Part(stream, part), Side::Downstream { .. }) => {
+                self.forward_request(id, stream, part);
+            }
+            (Event::Part(stream, part), Side::Upstream { .. }) => {
+                self.forward_response(id, stream, part);
+            }
+            (Event::Writable(stream), _) => self.on_writable(id, stream),
+            (Event::GoAway, Side::Upstream { cluster, endpoint }) => {
+                if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
+                    pool.withdraw(id);
+                }
+            }
+            (Event::GoAway, Side::Downstream { .. }) => {}
+            (Event::Note(note), side) => self.on_note(side, note),
+        }
+    }
+
+    fn on_note(&mut self, side: Side, note: Note) {
+        match (side, note) {
+            (Side::Downstream { listener }, Note::HeartbeatReceived) => {
+                self.counters.listener(listener).heartbeats.increment();
+            }
+            (Side::Upstream { cluster, .. }, Note::HeartbeatAnswered) => {
+                self.counters.cluster(cluster).heartbeats.increment();
+            }
+            (Side::Upstream { cluster, .. }, Note::LateResponse) => {
+                self.counters.cluster(cluster).late_responses.increment();
+            }
+            (Side::Upstream { cluster, .. }, Note::RequestFromServer) => {
+                self.counters.error(ReasonPlace::Upstream(cluster), "request_from_server");
+            }
+            (Side::Upstream { cluster, .. }, Note::UnknownResponse) => {
+                self.counters.cluster(cluster).unknown_responses.increment();
+            }
+            // The other combinations need no counter: an upstream may send heartbeats too.
+            (Side::Upstream { .. }, Note::HeartbeatReceived)
+            | (
+                Side::Downstream { .. },
+                Note::HeartbeatAnswered
+                | Note::LateResponse
+                | Note::UnknownResponse
+                | Note::RequestFromServer,
+            ) => {}
+        }
+    }
+
+    /// The peer broke the protocol or a limit, or is dead: says the last words and closes.
+    pub(super) fn on_error(&mut self, id: ConnectionId, error: Error) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        match connection.side {
+            Side::Downstream { listener } => {
+                self.counters.error(ReasonPlace::Downstream(listener), error.reason);
+                let failure = Failure::because(error.status, error.reason);
+                self.end_streams(id, |core, exchange| core.give_up(exchange, failure));
+                let Some(connection) = self.connections.get_mut(id) else { return };
+                if let Some(codec) = connection.codec() {
+                    codec.refuse(&error);
+                }
+                self.flush_and_close(id);
+            }
+            Side::Upstream { cluster, .. } => {
+                self.counters.error(ReasonPlace::Upstream(cluster), error.reason);
+                self.close(id, Closed::Broken(error.reason));
+            }
+        }
+    }
+
+    /// Closes a connection when all is written; nothing more is decoded.
+    pub(super) fn flush_and_close(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.state == State::Open {
+            connection.state = State::Flushing;
+            connection.blocked = None;
+        }
+        connection.writer.notify();
+    }
+
+    /// Looks whether a connection has come to its end, after something changed on it.
+    pub(super) fn settle(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.state != State::Open {
+            return;
+        }
+        let Some(codec) = connection.codec() else { return };
+        if codec.is_finished() {
+            self.withdraw(id);
+            self.flush_and_close(id);
+        }
+    }
+
+    /// Takes an upstream connection out of its pool.
+    pub(super) fn withdraw(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id) else { return };
+        if let Side::Upstream { cluster, endpoint } = connection.side
+            && let Some(pool) = self.endpoints.pool(cluster, endpoint)
+        {
+            pool.withdraw(id);
+        }
+    }
+
+    /// Something was due on a connection and did not come.
+    pub(super) fn on_expired(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let is_busy = connection.in_flight() > 0 || !connection.sending.is_empty();
+        let is_writing = connection.writing_bytes > 0;
+        let has_partial_head = connection.head_since.is_some();
+        match connection.side {
+            Side::Downstream { listener } => {
+                let reason = match (connection.state, &connection.talk) {
+                    (State::Lingering { .. }, _) => return self.close(id, Closed::Done),
+                    (_, Talk::Unknown) => "sniff_timed_out",
+                    _ if is_writing => "slow_reader",
+                    _ if has_partial_head => "request_head_timed_out",
+                    _ if is_busy => "stream_idle",
+                    _ => return self.say_goodbye(id),
+                };
+                let error = Error::new(
+                    hangu_codecs::Fault::Limit,
+                    hangu_codecs::Status::RequestTimedOut,
+                    reason,
+                );
+                if has_partial_head {
+                    return self.on_error(id, error);
+                }
+                self.counters.error(ReasonPlace::Downstream(listener), reason);
+                self.close(id, Closed::Lost);
+            }
+            Side::Upstream { cluster, .. } if is_busy => {
+                self.counters.error(ReasonPlace::Upstream(cluster), "stream_idle");
+                self.close(id, Closed::Broken("stream_idle"));
+            }
+            Side::Upstream { .. } => self.close(id, Closed::Done),
+        }
+    }
+
+    /// Ends an idle client connection in its protocol's words.
+    fn say_goodbye(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if let Some(codec) = connection.codec() {
+            codec.drain();
+        }
+        self.flush_and_close(id);
+    }
+
+    fn close_and_work(&mut self, id: ConnectionId, why: Closed) {
+        self.close(id, why);
+        self.work_off();
+    }
+
+    /// Ends a connection at once. Exchanges on it are cancelled (client side) or fail (upstream).
+    pub(crate) fn close(&mut self, id: ConnectionId, why: Closed) {
+        let Some(connection) = self.connections.get(id) else { return };
+        match connection.side {
+            Side::Downstream { .. } => {
+                self.end_streams(id, |core, exchange| core.cancel(exchange, Reason::Cancelled));
+            }
+            Side::Upstream { cluster, .. } => {
+                self.withdraw(id);
+                if connection_has_streams(self.connections.get(id)) {
+                    self.counters.cluster(cluster).connections_lost.increment();
+                }
+                let failure = Failure::upstream(why.reason());
+                self.end_streams(id, |core, exchange| core.fail(exchange, failure));
+            }
+        }
+        self.unblock_readers(id);
+        let Some(mut connection) = self.connections.remove(id) else { return };
+        connection.socket.shutdown(Shutdown::Both);
+        connection.reader.notify();
+        connection.writer.notify();
+        match connection.side {
+            Side::Downstream { listener } => {
+                self.counters.listener(listener).connections_active.decrement();
+                self.load.leave(listener, self.settings.worker);
+            }
+            Side::Upstream { cluster, endpoint } => {
+                self.counters.cluster(cluster).connections_active.decrement();
+                self.counters.endpoint(cluster, endpoint).connections_active.decrement();
+                self.on_upstream_gone(id, cluster, endpoint);
+            }
+        }
+    }
+
+    fn on_upstream_gone(&mut self, id: ConnectionId, cluster: usize, endpoint: usize) {
+        let snapshot = Rc::clone(&self.snapshot);
+        let Some((protocol, limits)) = snapshot.pool(cluster) else { return };
+        let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
+        pool.gone(id);
+        if pool.should_dial(protocol.pooling, limits) {
+            self.dial(cluster, endpoint);
+        }
+    }
+
+    /// Applies `end` to the exchange of each stream of a connection.
+    fn end_streams(&mut self, id: ConnectionId, mut end: impl FnMut(&mut Self, ExchangeId)) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let joined: Vec<_> = connection.exchanges.iter().flatten().map(|it| it.exchange).collect();
+        for (index, generation) in joined {
+            end(self, ExchangeId::new(index, generation));
+        }
+    }
+
+    /// Gives an upstream connection that takes streams to those who wait, or to the pool.
+    pub(super) fn offer(&mut self, id: ConnectionId) {
+        loop {
+            let Some(connection) = self.connections.get_mut(id) else { return };
+            let Side::Upstream { cluster, endpoint } = connection.side else { return };
+            if connection.state != State::Open {
+                return;
+            }
+            let Talk::Known { protocol, codec } = &mut connection.talk else { return };
+            let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
+            if pool.waiting() == 0 {
+                return pool.offer(protocol.pooling, id);
+            }
+            let is_exclusive = is_exclusive(protocol);
+            let Ok(stream) = codec.open() else { return };
+            let Some((index, generation)) = pool.next_waiting() else { return };
+            self.serve(ExchangeId::new(index, generation), id, stream);
+            if is_exclusive {
+                return;
+            }
+        }
+    }
+
+    fn on_panic(&mut self, id: ConnectionId) {
+        self.counters.worker.panics.increment();
+        tracing::error!(?id, "a panic was caught; its connection is closed");
+        self.close(id, Closed::Broken("panic"));
+        self.work_off();
+    }
+}
+
+fn connection_has_streams(connection: Option<&Connection>) -> bool {
+    connection.is_some_and(|it| it.exchanges.iter().any(Option::is_some))
+}
+
+/// Why a connection was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// It had come to its end.
+    Done,
+    /// The peer closed it or broke off.
+    Lost,
+    /// We gave it up, for this reason.
+    Broken(&'static str),
+}
+
+impl Closed {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Done | Self::Lost => "upstream_closed",
+            Self::Broken(reason) => reason,
+        }
+    }
+}
+
+/// A client is read for this long at most after the last words to it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Readers that a connection's unsent output stopped go on when no more than this is left.
+const UNSENT_LOW: usize = 256 * 1024;
+
+/// A written buffer larger than this is given back to the allocator.
+const SPARE_BYTES_MAX: usize = 256 * 1024;
+
+/// Whether `end` is the end of its direction.
+pub(super) fn is_end(end: End) -> bool {
+    end == End::Yes
+}

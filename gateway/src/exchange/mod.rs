@@ -1,0 +1,356 @@
+//! One request and its response: a downstream stream joined to an upstream stream.
+//!
+//! The life of an exchange is a straight line, and [`Core::begin`] shows it: route, pick an
+//! endpoint, acquire a connection, encode. From then on `relay` carries parts both ways,
+//! `failure` answers what went wrong in the caller's own words, and `record` counts and logs the
+//! end. All of it runs on one worker and is synchronous: nothing here waits.
+
+mod core;
+mod failure;
+mod forwarded;
+mod live;
+mod record;
+mod relay;
+mod remote;
+mod text;
+
+pub use self::core::{Core, Endpoints, Settings, Work};
+pub use remote::{Between, Letter, PostOffice};
+
+use std::{rc::Rc, time::Duration};
+
+use hangu_codecs::{
+    Head, Method, OwnedPart, Part, Protocol, Status, StreamId, Time,
+    message::{End, RpcOutcome},
+    protocol::Pooling,
+};
+
+use crate::{
+    connection::{ConnectionId, Id},
+    snapshot::Snapshot,
+    telemetry::Outcome,
+    upstream::Acquired,
+};
+
+use text::Text;
+
+/// Names an exchange of this worker.
+pub type ExchangeId = Id<Exchange>;
+
+/// A downstream stream joined to an upstream stream.
+///
+/// Keeps what it resolved when it began (route, cluster, deadline), whatever the configuration
+/// has become since.
+pub struct Exchange {
+    /// The side that asked.
+    pub downstream: Peer,
+    /// The side that is to answer.
+    pub upstream: Upstream,
+    /// What it was routed by.
+    pub snapshot: Rc<Snapshot>,
+    /// Index of the listener.
+    pub listener: usize,
+    /// Index of the route, once found.
+    pub route: Option<usize>,
+    /// Index of the cluster and of its endpoint, once chosen.
+    pub target: Option<(usize, usize)>,
+    /// When the request head was decoded.
+    pub began: Time,
+    /// When the request was given to an upstream connection.
+    pub forwarded: Option<Time>,
+    /// When it ends without a response; the end of time for none.
+    pub deadline: Time,
+    /// How far the two directions are.
+    pub progress: Progress,
+    /// What the response said.
+    pub outcome: Option<Outcome>,
+    /// What went wrong, in more detail than the outcome tells.
+    pub failure: Option<&'static str>,
+    /// The request asks for a tunnel (CONNECT).
+    pub asks_connect: bool,
+    /// What is logged of the request.
+    pub text: Text,
+    /// Bytes of body or frame that came from the client.
+    pub received_bytes: u64,
+    /// Bytes of body or frame that went to the client.
+    pub sent_bytes: u64,
+}
+
+/// The other end of an exchange's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A stream of a connection of this worker.
+    Local {
+        /// The connection.
+        connection: ConnectionId,
+        /// The stream.
+        stream: StreamId,
+    },
+    /// An exchange of another worker, whose connection it is; parts travel by mail.
+    Remote {
+        /// Index of the worker.
+        worker: usize,
+        /// Index and generation of the exchange there.
+        exchange: (u32, u32),
+    },
+}
+
+/// The upstream side of an exchange.
+pub enum Upstream {
+    /// None was chosen.
+    None,
+    /// It waits for a connection, with the parts that came meanwhile.
+    Waiting(Vec<OwnedPart>),
+    /// It has a stream.
+    Joined(Peer),
+    /// The stream is ended or given up.
+    Ended,
+}
+
+/// How far the two directions of an exchange are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The whole request was forwarded, or waits to be.
+    pub request_ended: bool,
+    /// A final response head went downstream.
+    pub response_began: bool,
+    /// The whole response went downstream.
+    pub response_ended: bool,
+    /// Both directions carry raw bytes now (upgrade, CONNECT).
+    pub is_tunnel: bool,
+}
+
+/// Bytes of parts that one exchange may hold while it waits for a connection; reading its
+/// client stops there. 64 KiB: a request head and the first bytes of a body.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024;
+
+/// What a request asks for, as far as the exchange needs it.
+struct Asked {
+    listener: usize,
+    downstream: Peer,
+    two_way: bool,
+}
+
+impl Core {
+    /// The straight path of a request, from its head to an upstream's output.
+    pub(crate) fn begin(
+        &mut self,
+        listener: usize,
+        connection: ConnectionId,
+        stream: StreamId,
+        mut head: Head<'_>,
+        end: End,
+    ) {
+        let snapshot = Rc::clone(&self.snapshot);
+        self.counters.listener(listener).requests.increment();
+        let two_way = !matches!(&head, Head::RpcRequest(rpc) if !rpc.two_way);
+        let asked = Asked { listener, downstream: Peer::Local { connection, stream }, two_way };
+        let id = self.enter(&asked, &snapshot, &head, end);
+        if two_way && let Some(connection) = self.connections.get_mut(connection) {
+            connection.join(stream, id.parts());
+        }
+        if let Err(failure) = self.prepare(&snapshot, listener, connection, &mut head) {
+            return self.fail(id, failure);
+        }
+        let random = self.random();
+        let Some(found) = snapshot.find(listener, &head, random) else {
+            return self.fail(id, Status::NoRoute.into());
+        };
+        let (route, cluster, timeout) = (found.route, found.cluster, found.timeout);
+        let deadline = self.deadline(timeout, &mut head);
+        let Some(endpoint) = self.endpoints.pick(cluster, random) else {
+            return self.fail_at(id, route, Status::NoUpstream.into());
+        };
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.route = Some(route);
+            exchange.target = Some((cluster, endpoint));
+            exchange.deadline = deadline;
+        }
+        self.endpoints.began(cluster, endpoint);
+        self.send_head(id, &snapshot, Part::Head(head, end));
+    }
+
+    /// Enters an exchange into the worker's slab.
+    fn enter(
+        &mut self,
+        asked: &Asked,
+        snapshot: &Rc<Snapshot>,
+        head: &Head<'_>,
+        end: End,
+    ) -> ExchangeId {
+        let received_bytes = match head {
+            Head::RpcRequest(rpc) | Head::RpcResponse(rpc) => rpc.bytes() as u64,
+            Head::HttpRequest(_) | Head::HttpResponse(_) => 0,
+        };
+        let text = if self.settings.access_log { self.texts.keep(head) } else { Text::default() };
+        self.counters.listener(asked.listener).requests_active.increment();
+        self.exchanges.insert(Exchange {
+            downstream: asked.downstream,
+            upstream: Upstream::None,
+            snapshot: Rc::clone(snapshot),
+            listener: asked.listener,
+            route: None,
+            target: None,
+            began: self.now,
+            forwarded: None,
+            deadline: NEVER,
+            progress: Progress {
+                request_ended: end == End::Yes,
+                response_ended: !asked.two_way,
+                ..Progress::default()
+            },
+            outcome: (!asked.two_way).then_some(Outcome::Oneway),
+            failure: None,
+            asks_connect: matches!(head, Head::HttpRequest(it) if it.method == Method::Connect),
+            text,
+            received_bytes,
+            sent_bytes: 0,
+        })
+    }
+
+    /// The instant at which the exchange ends without a response: the smallest of what the route
+    /// and the frame allow. What is left of it travels on in the frame.
+    fn deadline(&mut self, route: Option<Duration>, head: &mut Head<'_>) -> Time {
+        let timeout = match head {
+            Head::RpcRequest(rpc) => {
+                let smallest = match (rpc.timeout, route) {
+                    (Some(frame), Some(route)) => Some(frame.min(route)),
+                    (one, other) => one.or(other),
+                };
+                rpc.timeout = smallest;
+                // Nobody waits for the answer to a oneway request.
+                if rpc.two_way { smallest } else { None }
+            }
+            Head::HttpRequest(_) | Head::HttpResponse(_) | Head::RpcResponse(_) => route,
+        };
+        let Some(timeout) = timeout else { return NEVER };
+        let deadline = self.now.after(timeout);
+        self.earliest_deadline = self.earliest_deadline.min(deadline);
+        deadline
+    }
+
+    /// Gives the request head to a connection of its endpoint, or lets it wait for one.
+    pub(crate) fn send_head(&mut self, id: ExchangeId, snapshot: &Snapshot, part: Part<'_>) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let Some((cluster, endpoint)) = exchange.target else { return };
+        if let Some(home) = self.home_of(snapshot, cluster, endpoint)
+            && matches!(exchange.downstream, Peer::Local { .. })
+        {
+            return self.send_away(id, home, part.to_owned());
+        }
+        let Some((protocol, limits)) = snapshot.pool(cluster) else { return };
+        loop {
+            let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
+            match pool.acquire(protocol.pooling, limits) {
+                Acquired::Connection(connection) => {
+                    let Some(stream) = self.open(connection, cluster, endpoint) else { continue };
+                    return self.join(id, connection, stream, part);
+                }
+                Acquired::Overloaded => return self.fail(id, Status::Overloaded.into()),
+                Acquired::Wait => return self.let_wait(id, cluster, endpoint, part),
+                Acquired::Dial => {
+                    self.let_wait(id, cluster, endpoint, part);
+                    return self.dial(cluster, endpoint);
+                }
+            }
+        }
+    }
+
+    /// A stream on an upstream connection. One that gives none is taken out of its pool.
+    fn open(
+        &mut self,
+        connection: ConnectionId,
+        cluster: usize,
+        endpoint: usize,
+    ) -> Option<StreamId> {
+        let opened = self
+            .connections
+            .get_mut(connection)
+            .and_then(|it| it.codec())
+            .and_then(|codec| codec.open().ok());
+        if opened.is_none()
+            && let Some(pool) = self.endpoints.pool(cluster, endpoint)
+        {
+            pool.withdraw(connection);
+        }
+        opened
+    }
+
+    fn let_wait(&mut self, id: ExchangeId, cluster: usize, endpoint: usize, part: Part<'_>) {
+        let part = part.to_owned();
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        match &mut exchange.upstream {
+            Upstream::Waiting(parts) => parts.insert(0, part),
+            other => *other = Upstream::Waiting(vec![part]),
+        }
+        if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
+            pool.wait(id.parts());
+        }
+        self.counters.cluster(cluster).requests_pending.increment();
+    }
+
+    /// Joins an exchange to its upstream stream and encodes the request head there.
+    pub(crate) fn join(
+        &mut self,
+        id: ExchangeId,
+        connection: ConnectionId,
+        stream: StreamId,
+        part: Part<'_>,
+    ) {
+        let now = self.now;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return self.abandon(connection, stream);
+        };
+        let Some((cluster, endpoint)) = exchange.target else { return };
+        exchange.upstream = Upstream::Joined(Peer::Local { connection, stream });
+        exchange.forwarded = Some(now);
+        let is_oneway = exchange.outcome == Some(Outcome::Oneway);
+        let Some(upstream) = self.connections.get_mut(connection) else { return };
+        upstream.join(stream, id.parts());
+        let encoded = upstream.codec().map(|codec| codec.encode(stream, part));
+        upstream.writer.notify();
+        let counters = self.counters.cluster(cluster);
+        counters.requests.increment();
+        counters.requests_active.increment();
+        let counters = self.counters.endpoint(cluster, endpoint);
+        counters.requests.increment();
+        counters.requests_active.increment();
+        if !matches!(encoded, Some(Ok(()))) {
+            return self.fail(id, failure::Failure::internal("request_not_encodable"));
+        }
+        if is_oneway {
+            return self.complete(id);
+        }
+        self.hold_back(id, connection);
+    }
+
+    /// Gives up a stream that was opened for an exchange that is gone.
+    fn abandon(&mut self, connection: ConnectionId, stream: StreamId) {
+        let Some(upstream) = self.connections.get_mut(connection) else { return };
+        if let Some(codec) = upstream.codec() {
+            // A stream that is gone already needs no giving up.
+            let _ = codec.encode(stream, Part::Reset(hangu_codecs::Reason::Cancelled));
+        }
+        self.settle(connection);
+    }
+}
+
+/// The end of time: no deadline.
+pub(crate) const NEVER: Time = Time::from_micros(u64::MAX);
+
+/// What a response head says of the outcome; `None` for an informational one.
+fn outcome_of(head: &Head<'_>) -> Option<Outcome> {
+    match head {
+        Head::HttpResponse(response) if response.status < 200 && response.status != 101 => None,
+        Head::HttpResponse(response) => Some(Outcome::Http(response.status)),
+        Head::RpcResponse(rpc) => Some(Outcome::Rpc(rpc.outcome)),
+        Head::HttpRequest(_) | Head::RpcRequest(_) => {
+            Some(Outcome::Rpc(RpcOutcome::ProviderError(0)))
+        }
+    }
+}
+
+/// Whether connections of a protocol carry one stream at a time.
+fn is_exclusive(protocol: &Protocol) -> bool {
+    protocol.pooling == Pooling::Exclusive
+}

@@ -1,0 +1,155 @@
+//! The end of an exchange: both streams are let go, the end is counted and logged.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use hangu_codecs::{Part, Reason};
+
+use super::{Core, Exchange, ExchangeId, Peer, Upstream};
+use crate::{
+    clock,
+    connection::{ConnectionId, Side, State},
+    telemetry::{Ended, Outcome, Record},
+};
+
+impl Core {
+    /// Ends an exchange: lets both streams go, counts and logs.
+    pub(super) fn complete(&mut self, id: ExchangeId) {
+        let Some(mut exchange) = self.exchanges.remove(id) else { return };
+        let upstream = std::mem::replace(&mut exchange.upstream, Upstream::Ended);
+        self.let_upstream_go(&exchange, id, upstream);
+        if let Peer::Local { connection, stream } = exchange.downstream {
+            if let Some(client) = self.connections.get_mut(connection) {
+                client.part(stream);
+                if !client.input.is_empty() && self.resume.last() != Some(&connection) {
+                    self.resume.push(connection);
+                }
+            }
+            self.settle(connection);
+            self.count(&exchange);
+        }
+        self.texts.give_back(exchange.text);
+    }
+
+    fn let_upstream_go(&mut self, exchange: &Exchange, id: ExchangeId, upstream: Upstream) {
+        let Some((cluster, endpoint)) = exchange.target else { return };
+        self.endpoints.ended(cluster, endpoint);
+        match upstream {
+            Upstream::None | Upstream::Ended => {}
+            Upstream::Waiting(_) => {
+                let gave_up = self
+                    .endpoints
+                    .pool(cluster, endpoint)
+                    .is_some_and(|pool| pool.give_up(id.parts()));
+                if gave_up {
+                    self.counters.cluster(cluster).requests_pending.decrement();
+                }
+            }
+            Upstream::Joined(Peer::Local { connection, stream }) => {
+                self.counters.cluster(cluster).requests_active.decrement();
+                self.counters.endpoint(cluster, endpoint).requests_active.decrement();
+                let progress = exchange.progress;
+                let is_whole = progress.request_ended && progress.response_ended;
+                let Some(other) = self.connections.get_mut(connection) else { return };
+                other.part(stream);
+                if !is_whole && let Some(codec) = other.codec() {
+                    // A stream that has ended on its own needs no giving up.
+                    let _ = codec.encode(stream, Part::Reset(Reason::Cancelled));
+                    other.writer.notify();
+                }
+                self.free(connection);
+            }
+            Upstream::Joined(Peer::Remote { worker, .. }) => {
+                self.away_count = self.away_count.saturating_sub(1);
+                if !exchange.progress.response_ended {
+                    self.mail_cancel(worker, id.parts());
+                }
+            }
+        }
+        if let Peer::Remote { worker, exchange } = exchange.downstream {
+            self.away.remove(&(worker, exchange));
+        }
+    }
+
+    /// An upstream connection lost a stream: it may take another.
+    fn free(&mut self, id: ConnectionId) {
+        self.settle(id);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.state != State::Open {
+            return;
+        }
+        let Side::Upstream { cluster, endpoint } = connection.side else { return };
+        let Some(protocol) = connection.protocol() else { return };
+        let is_idle = connection.in_flight() == 0;
+        if super::is_exclusive(protocol) {
+            if is_idle {
+                // Whatever filled it is gone with its exchange.
+                connection.blocked = None;
+                self.freed.push(id);
+            }
+            return;
+        }
+        let has_waiting =
+            self.endpoints.pool(cluster, endpoint).is_some_and(|pool| pool.waiting() > 0);
+        if has_waiting {
+            self.freed.push(id);
+        }
+    }
+
+    fn count(&mut self, exchange: &Exchange) {
+        let duration = exchange.began.since(self.now);
+        let upstream_duration = exchange.forwarded.map(|it| it.since(self.now));
+        let outcome = exchange.outcome.unwrap_or(Outcome::Reset(Reason::ConnectionLost));
+        self.counters.listener(exchange.listener).requests_active.decrement();
+        self.counters.end(&Ended {
+            listener: exchange.listener,
+            route: exchange.route,
+            cluster: exchange.target.map(|it| it.0),
+            endpoint: exchange.target.map(|it| it.1),
+            outcome,
+            duration,
+            upstream_duration,
+        });
+        if self.settings.access_log {
+            self.write_log(exchange, outcome, duration, upstream_duration);
+        }
+    }
+
+    fn write_log(
+        &mut self,
+        exchange: &Exchange,
+        outcome: Outcome,
+        duration: Duration,
+        upstream_duration: Option<Duration>,
+    ) {
+        let Some(subject) = exchange.text.subject() else { return };
+        let began = clock::wall().checked_sub(duration).unwrap_or(UNIX_EPOCH);
+        let time = began.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let snapshot = &exchange.snapshot;
+        let (downstream, protocol, request_id) = match exchange.downstream {
+            Peer::Local { connection, stream } => {
+                let client = self.connections.get(connection);
+                let protocol = client.and_then(|it| it.protocol()).map_or("", |it| it.name);
+                (client.map(|it| it.peer), protocol, u64::from(stream.generation))
+            }
+            Peer::Remote { .. } => (None, "", 0),
+        };
+        self.log.record(&Record {
+            time_unix_ms: u64::try_from(time.as_millis()).unwrap_or(0),
+            listener: snapshot.listener_name(exchange.listener),
+            protocol,
+            downstream,
+            request_id,
+            subject,
+            route: exchange.route.map_or("", |it| snapshot.route_name(it)),
+            cluster: exchange.target.map_or("", |it| snapshot.cluster_name(it.0)),
+            upstream: exchange.target.and_then(|it| snapshot.dial(it.0, it.1)).map(|it| it.0),
+            outcome,
+            failure: exchange.failure,
+            received_bytes: exchange.received_bytes,
+            sent_bytes: exchange.sent_bytes,
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            upstream_us: upstream_duration
+                .map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX)),
+        });
+    }
+}

@@ -1,0 +1,287 @@
+//! Carrying parts from one side of an exchange to the other, and holding back who is too fast.
+
+use hangu_codecs::{EncodeError, Head, Part, StreamId};
+
+use super::{
+    Core, Exchange, ExchangeId, Peer, Upstream, WAITING_BYTES_MAX,
+    failure::Failure,
+    is_exclusive,
+    live::{Closed, is_end},
+    outcome_of,
+};
+use crate::{
+    connection::{Blocked, ConnectionId, State},
+    telemetry::ReasonPlace,
+};
+
+impl Core {
+    /// Carries a part after the head from a client's stream to its upstream.
+    pub(super) fn forward_request(&mut self, from: ConnectionId, stream: StreamId, part: Part<'_>) {
+        let Some(id) = self.exchange_of(from, stream) else { return };
+        self.carry_request(id, Some(from), part);
+    }
+
+    /// Carries a part of a request to its upstream, wherever the client's connection is.
+    pub(super) fn carry_request(
+        &mut self,
+        id: ExchangeId,
+        from: Option<ConnectionId>,
+        part: Part<'_>,
+    ) {
+        if let Part::Reset(reason) = part {
+            return self.cancel(id, reason);
+        }
+        let ends = ends(&part);
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        exchange.received_bytes += data_bytes(&part);
+        exchange.progress.request_ended |= ends;
+        match &mut exchange.upstream {
+            Upstream::Waiting(parts) => {
+                parts.push(part.to_owned());
+                let held: usize = parts.iter().map(hangu_codecs::OwnedPart::bytes).sum();
+                if held > WAITING_BYTES_MAX
+                    && let Some(connection) = from.and_then(|it| self.connections.get_mut(it))
+                {
+                    connection.blocked = Some(Blocked::Waiting);
+                }
+            }
+            Upstream::Joined(Peer::Local { connection, stream }) => {
+                let (connection, stream) = (*connection, *stream);
+                self.send_on(id, connection, stream, part);
+            }
+            Upstream::Joined(Peer::Remote { worker, .. }) => {
+                let worker = *worker;
+                self.mail_request(id, worker, part);
+            }
+            // Nobody is there to take it: the codec drops what is left of the request.
+            Upstream::None | Upstream::Ended => {}
+        }
+        self.complete_if_ended(id);
+    }
+
+    fn send_on(
+        &mut self,
+        id: ExchangeId,
+        connection: ConnectionId,
+        stream: StreamId,
+        part: Part<'_>,
+    ) {
+        let Some(upstream) = self.connections.get_mut(connection) else { return };
+        let Some(codec) = upstream.codec() else { return };
+        if codec.encode(stream, part).is_err() {
+            return self.fail(id, Failure::internal("request_not_encodable"));
+        }
+        upstream.writer.notify();
+        self.hold_back(id, connection);
+    }
+
+    /// Stops reading the client of an exchange while its upstream has too much to take.
+    pub(super) fn hold_back(&mut self, id: ExchangeId, upstream: ConnectionId) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let Peer::Local { connection, .. } = exchange.downstream else { return };
+        self.block(connection, upstream);
+    }
+
+    /// Stops reading `reader` while `writer` has too much to write.
+    fn block(&mut self, reader: ConnectionId, writer: ConnectionId) {
+        let Some(to) = self.connections.get_mut(writer) else { return };
+        if to.unsent_bytes() <= UNSENT_HIGH {
+            return;
+        }
+        let Some(from) = self.connections.get_mut(reader) else { return };
+        if from.blocked.replace(Blocked::Output(writer)) == Some(Blocked::Output(writer)) {
+            return;
+        }
+        if let Some(to) = self.connections.get_mut(writer) {
+            to.blocking.push(reader);
+        }
+    }
+
+    /// The stream takes data again: whoever sends to it may go on.
+    pub(super) fn on_writable(&mut self, id: ConnectionId, stream: StreamId) {
+        let Some(exchange) = self.exchange_of(id, stream) else { return };
+        let Some(exchange) = self.exchanges.get(exchange) else { return };
+        let peers = [Some(exchange.downstream), exchange.upstream_peer()];
+        for peer in peers.into_iter().flatten() {
+            if let Peer::Local { connection, .. } = peer
+                && connection != id
+            {
+                self.unblock(connection, Blocked::Output(id));
+            }
+        }
+    }
+
+    /// Gives the parts of an exchange that waited to the connection that it waited for.
+    pub(super) fn serve(&mut self, id: ExchangeId, connection: ConnectionId, stream: StreamId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return self.abandon(connection, stream);
+        };
+        let Some((cluster, _)) = exchange.target else { return };
+        let Upstream::Waiting(parts) = std::mem::replace(&mut exchange.upstream, Upstream::None)
+        else {
+            return self.abandon(connection, stream);
+        };
+        self.counters.cluster(cluster).requests_pending.decrement();
+        let downstream = exchange.downstream;
+        let left = exchange.deadline.until(self.now);
+        let has_deadline = exchange.deadline != super::NEVER;
+        let mut parts = parts.into_iter();
+        let Some(mut head) = parts.next() else { return };
+        let Some(mut part) = head.as_part() else { return };
+        if let Part::Head(Head::RpcRequest(rpc), _) = &mut part
+            && has_deadline
+        {
+            rpc.timeout = Some(left);
+        }
+        self.join(id, connection, stream, part);
+        for mut part in parts {
+            let Some(part) = part.as_part() else { continue };
+            self.send_on(id, connection, stream, part);
+        }
+        if let Peer::Local { connection, .. } = downstream {
+            self.unblock(connection, Blocked::Waiting);
+        }
+    }
+
+    /// Carries a part of a response from an upstream's stream to the client.
+    pub(super) fn forward_response(
+        &mut self,
+        from: ConnectionId,
+        stream: StreamId,
+        part: Part<'_>,
+    ) {
+        let Some(id) = self.exchange_of(from, stream) else { return };
+        self.deliver(id, Some(from), part);
+    }
+
+    /// Carries a part of a response to the client, wherever the client's connection is.
+    pub(super) fn deliver(&mut self, id: ExchangeId, from: Option<ConnectionId>, part: Part<'_>) {
+        if let Part::Reset(reason) = part {
+            return self.fail(id, Failure::reset(reason));
+        }
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        note_response(exchange, &part);
+        match exchange.downstream {
+            Peer::Local { connection, stream } => {
+                self.answer(id, connection, stream, part);
+                if let Some(from) = from {
+                    self.hold_back_upstream(from, connection);
+                }
+            }
+            Peer::Remote { worker, exchange } => self.mail_answer(worker, exchange, part),
+        }
+        self.complete_if_ended(id);
+    }
+
+    fn answer(
+        &mut self,
+        id: ExchangeId,
+        connection: ConnectionId,
+        stream: StreamId,
+        part: Part<'_>,
+    ) {
+        let Some(downstream) = self.connections.get_mut(connection) else { return };
+        let Some(codec) = downstream.codec() else { return };
+        let encoded = codec.encode(stream, part);
+        downstream.writer.notify();
+        match encoded {
+            Ok(()) => {}
+            Err(EncodeError::WrongLength) => self.fail(id, Failure::upstream("wrong_body_length")),
+            Err(EncodeError::Unfit | EncodeError::UnknownStream) => {
+                self.fail(id, Failure::upstream("response_not_encodable"));
+            }
+        }
+    }
+
+    /// Stops reading an upstream of one stream while its client has too much to take. An upstream
+    /// of many streams is read on, for the others' sake: a client that lets too much wait is
+    /// given up instead.
+    fn hold_back_upstream(&mut self, from: ConnectionId, to: ConnectionId) {
+        let Some(protocol) = self.connections.get(from).and_then(|it| it.protocol()) else {
+            return;
+        };
+        if is_exclusive(protocol) {
+            return self.block(from, to);
+        }
+        let Some(client) = self.connections.get_mut(to) else { return };
+        let unsent = client.unsent_bytes();
+        if unsent <= UNSENT_HIGH || client.state != State::Open {
+            return;
+        }
+        if unsent > UNSENT_BYTES_MAX {
+            if let crate::connection::Side::Downstream { listener } = client.side {
+                self.counters.error(ReasonPlace::Downstream(listener), "slow_reader");
+            }
+            return self.close(to, Closed::Broken("slow_reader"));
+        }
+        // It takes no answers, so it asks no more questions either.
+        if client.blocked.replace(Blocked::Output(to)) != Some(Blocked::Output(to)) {
+            client.blocking.push(to);
+        }
+    }
+
+    fn complete_if_ended(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let progress = exchange.progress;
+        if progress.response_ended && (progress.request_ended || !progress.is_tunnel) {
+            self.complete(id);
+        }
+    }
+
+    /// The exchange that a stream belongs to.
+    pub(super) fn exchange_of(
+        &self,
+        connection: ConnectionId,
+        stream: StreamId,
+    ) -> Option<ExchangeId> {
+        let (index, generation) = self.connections.get(connection)?.exchange(stream)?;
+        Some(ExchangeId::new(index, generation))
+    }
+}
+
+impl Exchange {
+    pub(super) fn upstream_peer(&self) -> Option<Peer> {
+        match self.upstream {
+            Upstream::Joined(peer) => Some(peer),
+            Upstream::None | Upstream::Waiting(_) | Upstream::Ended => None,
+        }
+    }
+}
+
+/// Notes in the exchange what a part of the response says.
+fn note_response(exchange: &mut Exchange, part: &Part<'_>) {
+    exchange.sent_bytes += data_bytes(part);
+    exchange.progress.response_ended |= ends(part);
+    let Part::Head(head, _) = part else { return };
+    let Some(outcome) = outcome_of(head) else { return };
+    exchange.outcome = Some(outcome);
+    exchange.progress.response_began = true;
+    let Head::HttpResponse(response) = head else { return };
+    let connected = exchange.asks_connect && (200..300).contains(&response.status);
+    exchange.progress.is_tunnel = response.status == 101 || connected;
+}
+
+fn data_bytes(part: &Part<'_>) -> u64 {
+    match part {
+        Part::Data(data, _) => data.len() as u64,
+        Part::Head(Head::RpcRequest(rpc) | Head::RpcResponse(rpc), _) => rpc.bytes() as u64,
+        Part::Head(Head::HttpRequest(_) | Head::HttpResponse(_), _)
+        | Part::Trailers(_)
+        | Part::Reset(_) => 0,
+    }
+}
+
+fn ends(part: &Part<'_>) -> bool {
+    match part {
+        Part::Head(_, end) | Part::Data(_, end) => is_end(*end),
+        Part::Trailers(_) | Part::Reset(_) => true,
+    }
+}
+
+/// Unsent output of a connection at which those who fill it are not read for a while. Bounds what
+/// a connection holds, and what a swap of the binary has to carry.
+const UNSENT_HIGH: usize = 1024 * 1024;
+
+/// Unsent answers of multiplexed upstreams at which their client is given up: it does not take
+/// what it asked for. Two of the largest RPC frames.
+const UNSENT_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -1,0 +1,13 @@
+//! The thin layer over monoio: drivers, sockets, connecting, waking. It decides nothing.
+
+mod accept;
+mod dial;
+mod driver;
+mod signal;
+mod socket;
+
+pub use accept::{Accepted, Acceptor};
+pub use dial::{DialError, dial};
+pub use driver::{Driver, DriverChoice, DriverKind};
+pub use signal::Signal;
+pub use socket::{Socket, bind};

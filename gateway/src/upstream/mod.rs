@@ -1,0 +1,204 @@
+//! Connections to the endpoints of one cluster, as one worker sees them. Pure: it tells what to
+//! do, others do it.
+
+use std::collections::VecDeque;
+
+use hangu_codecs::protocol::Pooling;
+
+use crate::connection::ConnectionId;
+
+/// The index and generation of an exchange in the worker's slab.
+pub type ExchangeParts = (u32, u32);
+
+/// The connections of this worker to one endpoint, and the exchanges that wait for one.
+#[derive(Debug, Default)]
+pub struct Pool {
+    /// Exclusive pooling: connections without a stream, the most recently used last.
+    idle: Vec<ConnectionId>,
+    /// Multiplexed pooling: connections that take streams.
+    shared: Vec<ConnectionId>,
+    next_shared: usize,
+    /// Connections established, idle or not.
+    established: u32,
+    /// Connections being established.
+    dialling: u32,
+    waiting: VecDeque<ExchangeParts>,
+}
+
+/// What to do for an exchange that needs a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquired {
+    /// Open a stream on this connection; when it takes none, ask again.
+    Connection(ConnectionId),
+    /// Wait: a connection is being established.
+    Wait,
+    /// Establish a connection, and wait for it.
+    Dial,
+    /// Too many wait already.
+    Overloaded,
+}
+
+/// How many connections and waiting exchanges a pool may have.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Connections of this worker to one endpoint, those being established included.
+    pub connections_max: u32,
+    /// Exchanges of this worker that wait for one endpoint.
+    pub pending_max: u32,
+}
+
+impl Pool {
+    /// What to do for an exchange that needs a connection. For [`Acquired::Wait`] and
+    /// [`Acquired::Dial`] the caller enters it by [`Pool::wait`].
+    pub fn acquire(&mut self, pooling: Pooling, limits: PoolLimits) -> Acquired {
+        match pooling {
+            // The most recently used one is the least likely to be closed under our hands, and
+            // the others come to their idle timeout.
+            Pooling::Exclusive => {
+                if let Some(id) = self.idle.pop() {
+                    return Acquired::Connection(id);
+                }
+            }
+            Pooling::Multiplexed => {
+                if let Some(id) = self.next_shared() {
+                    return Acquired::Connection(id);
+                }
+            }
+        }
+        if self.waiting.len() >= limits.pending_max as usize {
+            return Acquired::Overloaded;
+        }
+        let enough = match pooling {
+            Pooling::Exclusive => self.waiting.len() < self.dialling as usize,
+            Pooling::Multiplexed => self.dialling > 0,
+        };
+        if enough || self.established.saturating_add(self.dialling) >= limits.connections_max {
+            return Acquired::Wait;
+        }
+        Acquired::Dial
+    }
+
+    fn next_shared(&mut self) -> Option<ConnectionId> {
+        if self.shared.is_empty() {
+            return None;
+        }
+        self.next_shared = (self.next_shared + 1) % self.shared.len();
+        self.shared.get(self.next_shared).copied()
+    }
+
+    /// Enters an exchange that waits for a connection.
+    pub fn wait(&mut self, exchange: ExchangeParts) {
+        self.waiting.push_back(exchange);
+    }
+
+    /// Takes out an exchange that waits no more; says whether it was there.
+    pub fn give_up(&mut self, exchange: ExchangeParts) -> bool {
+        let Some(place) = self.waiting.iter().position(|it| *it == exchange) else { return false };
+        self.waiting.remove(place);
+        true
+    }
+
+    /// The exchange that has waited longest.
+    pub fn next_waiting(&mut self) -> Option<ExchangeParts> {
+        self.waiting.pop_front()
+    }
+
+    /// All that wait; they wait no more.
+    pub fn take_waiting(&mut self) -> VecDeque<ExchangeParts> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A connection is being established.
+    pub fn dial_began(&mut self) {
+        self.dialling += 1;
+    }
+
+    /// A connection was established or could not be.
+    pub fn dial_ended(&mut self, established: bool) {
+        self.dialling = self.dialling.saturating_sub(1);
+        self.established += u32::from(established);
+    }
+
+    /// A connection takes a stream: an exclusive one again, after its stream ended; a shared one
+    /// from now on (offering it twice changes nothing).
+    pub fn offer(&mut self, pooling: Pooling, id: ConnectionId) {
+        match pooling {
+            Pooling::Exclusive => self.idle.push(id),
+            Pooling::Multiplexed if self.shared.contains(&id) => {}
+            Pooling::Multiplexed => self.shared.push(id),
+        }
+    }
+
+    /// A connection takes no streams for now or for ever.
+    pub fn withdraw(&mut self, id: ConnectionId) {
+        self.idle.retain(|it| *it != id);
+        self.shared.retain(|it| *it != id);
+    }
+
+    /// A connection is gone.
+    pub fn gone(&mut self, id: ConnectionId) {
+        self.withdraw(id);
+        self.established = self.established.saturating_sub(1);
+    }
+
+    /// Whether a dial would be allowed and useful: someone waits and nobody dials for them.
+    pub fn should_dial(&self, pooling: Pooling, limits: PoolLimits) -> bool {
+        let wanted = match pooling {
+            Pooling::Exclusive => self.waiting.len() > self.dialling as usize,
+            Pooling::Multiplexed => {
+                !self.waiting.is_empty() && self.dialling == 0 && self.shared.is_empty()
+            }
+        };
+        wanted && self.established.saturating_add(self.dialling) < limits.connections_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: PoolLimits = PoolLimits { connections_max: 2, pending_max: 3 };
+
+    #[test]
+    fn an_exclusive_connection_serves_one_stream_at_a_time() {
+        let mut pool = Pool::default();
+        assert_eq!(pool.acquire(Pooling::Exclusive, LIMITS), Acquired::Dial);
+        pool.dial_began();
+        pool.wait((1, 0));
+        assert_eq!(pool.acquire(Pooling::Exclusive, LIMITS), Acquired::Dial);
+        pool.dial_began();
+        pool.wait((2, 0));
+        assert_eq!(pool.acquire(Pooling::Exclusive, LIMITS), Acquired::Wait);
+        pool.wait((3, 0));
+        assert_eq!(pool.acquire(Pooling::Exclusive, LIMITS), Acquired::Overloaded);
+        pool.dial_ended(true);
+        assert_eq!(pool.next_waiting(), Some((1, 0)));
+        let id = ConnectionId::new(7, 0);
+        pool.offer(Pooling::Exclusive, id);
+        assert_eq!(pool.acquire(Pooling::Exclusive, LIMITS), Acquired::Connection(id));
+        assert_ne!(pool.acquire(Pooling::Exclusive, LIMITS), Acquired::Connection(id));
+    }
+
+    #[test]
+    fn one_dial_serves_all_who_wait_for_a_shared_connection() {
+        let mut pool = Pool::default();
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Dial);
+        pool.dial_began();
+        pool.wait((1, 0));
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Wait);
+        pool.wait((2, 0));
+        pool.dial_ended(true);
+        let id = ConnectionId::new(7, 0);
+        pool.offer(Pooling::Multiplexed, id);
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Connection(id));
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Connection(id));
+        assert_eq!(pool.take_waiting(), [(1, 0), (2, 0)]);
+        pool.gone(id);
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Dial);
+    }
+}

@@ -1,0 +1,179 @@
+//! One core: its tasks, its mailbox, its share of the accepted connections.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use crate::{
+    clock,
+    connection::{Connection, Load, Side, Talk},
+    exchange::{Core, Letter, PostOffice, Settings, Work},
+    io::{Accepted, Acceptor, Driver, Socket},
+    snapshot::Snapshot,
+    telemetry::{AccessLog, Counters},
+};
+
+/// What a worker needs to begin.
+pub struct Seed {
+    /// What is set for it.
+    pub settings: Settings,
+    /// What it routes by.
+    pub snapshot: Arc<Snapshot>,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// Its end of the access log.
+    pub log: AccessLog,
+    /// All mailboxes.
+    pub office: PostOffice,
+    /// Its own letters.
+    pub letters: Receiver<Letter>,
+    /// Its listening sockets, with the index of their listener.
+    pub listeners: Vec<(usize, TcpListener)>,
+    /// Connections of all workers.
+    pub load: Arc<Load>,
+}
+
+/// Works until the gateway is stopped. Runs on a thread of its own.
+///
+/// # Errors
+/// A listening socket could not be put on the driver.
+pub fn run(driver: &mut Driver, seed: Seed) -> io::Result<()> {
+    driver.block_on(work(seed))
+}
+
+async fn work(seed: Seed) -> io::Result<()> {
+    let Seed { settings, snapshot, counters, log, office, letters, listeners, load } = seed;
+    let work = Work::new(settings, snapshot, counters, log, office.clone(), Arc::clone(&load));
+    for (listener, socket) in listeners {
+        let acceptor = Acceptor::new(socket)?;
+        monoio::spawn(accept_all(Rc::clone(&work), listener, acceptor));
+    }
+    monoio::spawn(read_letters(Rc::clone(&work), office, settings.worker, letters));
+    loop {
+        let now = clock::now();
+        let wait = work.with(|core| {
+            core.tick(now);
+            if core.is_drained(now) { None } else { Some(core.next_tick().until(now)) }
+        });
+        let Some(wait) = wait else {
+            work.with(Core::end);
+            return Ok(());
+        };
+        monoio::time::sleep(wait.clamp(TICK_MIN, TICK_MAX)).await;
+    }
+}
+
+/// Deadlines and timers are looked at this often at most; so late may a timeout come.
+const TICK_MIN: Duration = Duration::from_millis(10);
+
+/// And at least so often, for what was set meanwhile.
+const TICK_MAX: Duration = Duration::from_millis(50);
+
+async fn read_letters(
+    work: Rc<Work>,
+    office: PostOffice,
+    worker: usize,
+    letters: Receiver<Letter>,
+) {
+    loop {
+        let letter = poll_fn(|context| {
+            office.register(worker, context);
+            match letters.try_recv() {
+                Ok(letter) => Poll::Ready(Some(letter)),
+                Err(TryRecvError::Empty) => Poll::Pending,
+                Err(TryRecvError::Disconnected) => Poll::Ready(None),
+            }
+        })
+        .await;
+        let Some(letter) = letter else { return };
+        work.read_letter(letter);
+    }
+}
+
+async fn accept_all(work: Rc<Work>, listener: usize, mut acceptor: Acceptor) {
+    loop {
+        {
+            let mut ready = pin!(acceptor.ready());
+            let stopped = poll_fn(|context| {
+                if work.with(|core| core.poll_draining(context)) {
+                    return Poll::Ready(true);
+                }
+                ready.as_mut().poll(context).map(|_| false)
+            });
+            if stopped.await {
+                return;
+            }
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            match acceptor.accept() {
+                Accepted::Connection(stream, peer) => {
+                    work.with(|core| core.place(listener, stream, peer));
+                }
+                Accepted::Nothing => break,
+                Accepted::Refused => work.with(|core| {
+                    core.counters.worker.accept_failures.increment();
+                    core.counters.listener(listener).connections_refused.increment();
+                }),
+                Accepted::Failed(error) => {
+                    work.with(|core| core.counters.worker.accept_failures.increment());
+                    tracing::warn!(listener, %error, "cannot accept");
+                    monoio::time::sleep(ACCEPT_PAUSE).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Connections taken in one turn, so that a storm of them does not keep the others waiting.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// After a failure that the next try would meet again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+impl Core {
+    /// Gives an accepted connection to the worker that has the fewest.
+    fn place(&mut self, listener: usize, stream: TcpStream, peer: SocketAddr) {
+        let here = self.settings.worker;
+        let Some(to) = self.load.admit(listener, here) else {
+            self.counters.listener(listener).connections_refused.increment();
+            return;
+        };
+        if to == here {
+            return self.accept(listener, stream, peer);
+        }
+        self.counters.worker.connections_given.increment();
+        let order = move |core: &mut Core| {
+            core.counters.worker.connections_taken.increment();
+            core.accept(listener, stream, peer);
+        };
+        if !self.office.send(to, Letter::Do(Box::new(order))) {
+            self.load.leave(listener, to);
+        }
+    }
+
+    fn accept(&mut self, listener: usize, stream: TcpStream, peer: SocketAddr) {
+        match Socket::new(stream, self.settings.driver) {
+            Ok(socket) => {
+                let side = Side::Downstream { listener };
+                self.now = clock::now();
+                self.admit(Connection::new(side, peer, socket, Talk::Unknown, self.now));
+            }
+            Err(error) => {
+                // The client was gone before we came to it.
+                tracing::debug!(listener, %peer, %error, "an accepted connection was dead");
+                self.load.leave(listener, self.settings.worker);
+            }
+        }
+    }
+}
