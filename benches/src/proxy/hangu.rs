@@ -59,3 +59,27 @@ clusters:
         bolt_upstream = plan.bolt.upstream,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use hangu_config::Source;
+
+    use super::*;
+    use crate::proxy::{Programs, Upstreams};
+
+    #[test]
+    fn the_configuration_is_one_that_the_gateway_takes() {
+        let upstream = "127.0.0.1:1".parse().unwrap();
+        let upstreams = Upstreams { http: upstream, bolt: upstream };
+        let programs = Programs { bench: PathBuf::new(), hangu: PathBuf::new() };
+        let plan = Plan::new(std::env::temp_dir(), upstreams, &programs).unwrap();
+        for driver in ["auto", "epoll"] {
+            let text = configuration(&plan, driver);
+            let source = Source { name: "hangu.yaml".into(), text };
+            let problems = hangu_config::load(&[source]).err();
+            assert!(problems.is_none(), "{problems:#?}");
+        }
+    }
+}
