@@ -5,21 +5,26 @@
 //! `properties`, `required`, `additionalProperties`, `items`, `enum`, `const`, `oneOf` of
 //! constants, `anyOf` with null, `minimum`, `maximum`, `minItems` and `format`.
 
+use std::sync::LazyLock;
+
 use serde_json::Value as Json;
 
 use crate::{
     problem::{Place, Problems},
     schema::{self, describe_format, read_format},
     suggest::nearest,
+    text,
     tree::{Node, Value, child},
 };
 
 /// Checks the shape of a whole configuration.
 pub(crate) fn check(tree: &Node, problems: &mut Problems<'_>) {
-    let root = schemars::schema_for!(schema::File).to_value();
-    let mut shape = Shape { root: &root, problems };
-    shape.node(tree, &root, "");
+    let mut shape = Shape { root: &SCHEMA, problems };
+    shape.node(tree, &SCHEMA, "");
 }
+
+/// The schema of the whole configuration; making it takes longer than checking an ordinary one.
+static SCHEMA: LazyLock<Json> = LazyLock::new(|| schemars::schema_for!(schema::File).to_value());
 
 struct Shape<'a, 's> {
     root: &'a Json,
@@ -124,7 +129,10 @@ impl Shape<'_, '_> {
     fn text(&mut self, node: &Node, text: &str, schema: &Json, path: &str) {
         let Some(format) = schema.get("format").and_then(Json::as_str) else { return };
         if let Err(fault) = read_format(format, text) {
-            self.wrong(node, path, fault.what, fault.instead);
+            return self.wrong(node, path, fault.what, fault.instead);
+        }
+        if let (schema::SIZE, Ok(bytes)) = (format, text::read_size(text)) {
+            self.integer(node, bytes.into(), schema, path);
         }
     }
 

@@ -26,3 +26,5 @@ pub mod worker;
 pub mod start;
 
 pub mod control;
+
+pub mod demo;

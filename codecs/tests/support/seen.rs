@@ -1,5 +1,7 @@
 //! Events as text, so that they can be compared and read.
 
+use std::hash::{DefaultHasher, Hasher};
+
 use hangu_codecs::message::End;
 use hangu_codecs::{
     BodySize, Event, Fields, Head, HttpRequest, HttpResponse, Part, RpcHead, StreamId, Version,
@@ -160,7 +162,9 @@ fn text(bytes: &[u8]) -> String {
 /// Bytes in quotes; long ones by their length and a sum.
 pub fn quote(bytes: &[u8]) -> String {
     if bytes.len() > 4096 {
-        let sum = bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte));
+        let mut sum = DefaultHasher::new();
+        sum.write(bytes);
+        let sum = sum.finish();
         return format!("<{} bytes, sum {sum:x}>", bytes.len());
     }
     format!("\"{}\"", text(bytes))

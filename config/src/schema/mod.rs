@@ -17,7 +17,7 @@ mod route;
 mod scalar;
 
 pub use cluster::{Cluster, Endpoint};
-pub use limits::Limits;
+pub use limits::{Http1Limits, Lenient, Limits, RpcLimits};
 pub use route::{
     FieldMatch, Forward, Match, Route, RouteConfig, RpcMatch, TextMatch, VirtualHost,
     WeightedCluster,
@@ -25,7 +25,7 @@ pub use route::{
 pub use scalar::{
     AddressText, DurationText, MethodText, PatternText, ProtocolName, RegexText, SizeText,
 };
-pub(crate) use scalar::{DURATION, describe_format, read_format};
+pub(crate) use scalar::{DURATION, SIZE, describe_format, read_format};
 
 /// Configuration of the Hangu gateway. May be spread over the files of a directory: lists of the
 /// same name are joined in the order of the file names, everything else may stand once.

@@ -15,9 +15,9 @@ use crate::{NamePattern, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DurationText(pub Duration);
 
-/// A size in bytes; [`text::read_size`].
+/// A size in bytes, `MIN` to `MAX`; [`text::read_size`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SizeText(pub u64);
+pub struct SizeText<const MIN: u64 = 0, const MAX: u64 = { u64::MAX }>(pub u64);
 
 /// An IP address with a port; [`text::read_address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(crate) fn describe_format(format: &str) -> Option<&'static str> {
 /// Formats begin with a word of our own, so that no editor takes them for those of JSON Schema
 /// (whose `duration` is that of ISO 8601).
 pub(crate) const DURATION: &str = "hangu-duration";
-const SIZE: &str = "hangu-size";
+pub(crate) const SIZE: &str = "hangu-size";
 const ADDRESS: &str = "hangu-address";
 const REGEX: &str = "hangu-regex";
 const METHOD: &str = "hangu-method";
@@ -131,7 +131,7 @@ text_scalar!(
     }
 );
 
-impl<'de> Deserialize<'de> for SizeText {
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for SizeText<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -139,14 +139,19 @@ impl<'de> Deserialize<'de> for SizeText {
             Bytes(u64),
             Text(String),
         }
-        match Written::deserialize(deserializer)? {
-            Written::Bytes(bytes) => Ok(Self(bytes)),
-            Written::Text(text) => text::read_size(&text).map(Self).map_err(D::Error::custom),
+        let bytes = match Written::deserialize(deserializer)? {
+            Written::Bytes(bytes) => bytes,
+            Written::Text(text) => text::read_size(&text).map_err(D::Error::custom)?,
+        };
+        if (MIN..=MAX).contains(&bytes) {
+            Ok(Self(bytes))
+        } else {
+            Err(D::Error::custom(format!("{bytes} is not between {MIN} and {MAX}")))
         }
     }
 }
 
-impl JsonSchema for SizeText {
+impl<const MIN: u64, const MAX: u64> JsonSchema for SizeText<MIN, MAX> {
     fn inline_schema() -> bool {
         true
     }
@@ -156,11 +161,15 @@ impl JsonSchema for SizeText {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
+        let mut schema = json_schema!({
             "type": ["integer", "string"],
             "format": SIZE,
-            "minimum": 0,
+            "minimum": MIN,
             "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$"
-        })
+        });
+        if MAX < u64::MAX {
+            schema.insert("maximum".to_owned(), MAX.into());
+        }
+        schema
     }
 }

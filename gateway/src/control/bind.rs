@@ -29,6 +29,18 @@ impl Bound {
     }
 }
 
+impl std::fmt::Display for Bound {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => address.fmt(formatter),
+                Err(error) => error.fmt(formatter),
+            },
+            Self::Unix(_, file) => file.path.display().fmt(formatter),
+        }
+    }
+}
+
 /// The file of a Unix socket. Removed when dropped, unless another process put its own there.
 #[derive(Debug)]
 pub struct SocketFile {

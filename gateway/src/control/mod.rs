@@ -55,9 +55,6 @@ pub fn start(settings: Settings, gateway: Arc<dyn Inspect>) -> io::Result<Contro
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (end, ended) = watch::channel(false);
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-        if settings.with_signals {
-            signals::unblock();
-        }
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, run(settings, gateway, ended));
     })?;
@@ -67,7 +64,13 @@ pub fn start(settings: Settings, gateway: Arc<dyn Inspect>) -> io::Result<Contro
 async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiver<bool>) {
     if settings.with_signals {
         let gateway = Arc::clone(&gateway);
-        tokio::task::spawn_local(signals::stop_on_signal(gateway, settings.drain_timeout));
+        match signals::take() {
+            Ok(taken) => {
+                let stop = signals::stop_on_signal(taken, gateway, settings.drain_timeout);
+                tokio::task::spawn_local(stop);
+            }
+            Err(error) => tracing::warn!("signals are not taken ({error}): use `hangu stop`"),
+        }
     }
     server::serve(settings.admin, gateway, settings.drain_timeout, ended).await;
 }

@@ -3,6 +3,7 @@
 //! Only the control thread takes them. Every other thread has them blocked, so that no system call
 //! of a worker is interrupted.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,20 @@ pub fn block() {
     change_mask(libc::SIG_BLOCK);
 }
 
-/// Lets this thread take the signals.
-pub(super) fn unblock() {
+/// The signals, taken by this thread.
+#[derive(Debug)]
+pub(super) struct Taken {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// Lets this thread take the signals. One that came while they were blocked is not lost: it is
+/// delivered now, to what was set up for it just before.
+pub(super) fn take() -> io::Result<Taken> {
+    let terminate = signal(SignalKind::terminate())?;
+    let interrupt = signal(SignalKind::interrupt())?;
     change_mask(libc::SIG_UNBLOCK);
+    Ok(Taken { terminate, interrupt })
 }
 
 fn change_mask(how: libc::c_int) {
@@ -34,26 +46,23 @@ fn change_mask(how: libc::c_int) {
 }
 
 /// Stops the gateway gracefully at the first signal and at once at the second.
-pub(super) async fn stop_on_signal(gateway: Arc<dyn Inspect>, grace: Duration) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return tracing::warn!("signals cannot be taken: `hangu stop` still works");
-    };
-    let name = next(&mut terminate, &mut interrupt).await;
+pub(super) async fn stop_on_signal(mut taken: Taken, gateway: Arc<dyn Inspect>, grace: Duration) {
+    let name = taken.next().await;
     tracing::info!(
         "{name}: stopping; requests in flight get {} s, another signal stops at once",
         grace.as_secs()
     );
     gateway.stop(grace);
-    let name = next(&mut terminate, &mut interrupt).await;
+    let name = taken.next().await;
     tracing::warn!("{name} again: stopping at once");
     gateway.stop(Duration::ZERO);
 }
 
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+impl Taken {
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }

@@ -139,13 +139,22 @@ impl AccessLog {
     }
 }
 
+impl AccessLog {
+    /// Hands over what is left and takes nothing more. The writer ends when the logs of all
+    /// workers are closed or dropped.
+    pub fn close(&mut self) {
+        let Some(sink) = self.sink.take() else { return };
+        let text = std::mem::take(&mut self.buffer);
+        let records = std::mem::take(&mut self.records);
+        let batch = Batch { text, records, worker: sink.worker };
+        if sink.last.try_send(batch).is_err() {
+            self.counters.dropped.add(records);
+        }
+    }
+}
+
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        let Some(sink) = &self.sink else { return };
-        let text = std::mem::take(&mut self.buffer);
-        let batch = Batch { text, records: self.records, worker: sink.worker };
-        if sink.last.try_send(batch).is_err() {
-            self.counters.dropped.add(self.records);
-        }
+        self.close();
     }
 }

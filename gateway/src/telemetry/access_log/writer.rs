@@ -123,7 +123,7 @@ impl Writer {
         &self.counters
     }
 
-    /// Waits until all is written; the workers' logs must have been dropped before. Gives up after
+    /// Waits until all is written; the workers' logs must have been closed or dropped before. Gives up after
     /// `wait`, for the target may never take the rest. Says whether all was written.
     pub fn close(self, wait: Duration) -> bool {
         match self.ended.recv_timeout(wait) {
@@ -425,6 +425,20 @@ mod tests {
         let text = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(ids(&text), [0, 1]);
+    }
+
+    #[test]
+    fn a_closed_log_lets_the_writer_end_and_takes_nothing_more() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let (mut logs, thread) = start(settings(Target::Stream(Box::new(writer)), 1)).unwrap();
+        logs[0].record(&record(1));
+        logs[0].close();
+        logs[0].record(&record(2));
+        assert!(!logs[0].is_enabled());
+        assert!(thread.close(WAIT));
+        let mut text = Vec::new();
+        reader.read_to_end(&mut text).unwrap();
+        assert_eq!(ids(&text), [1]);
     }
 
     #[test]
