@@ -28,3 +28,5 @@ pub mod start;
 pub mod control;
 
 pub mod demo;
+
+pub mod cli;
