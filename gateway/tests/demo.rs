@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -146,6 +147,27 @@ fn the_upstreams_end_with_the_gateway_even_when_it_is_killed() {
         Ok(_) => panic!("an answer without a request"),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
+}
+
+#[test]
+fn the_upstreams_live_as_long_as_any_gateway_holds_their_life() {
+    let mut upstreams = Command::new(env!("CARGO_BIN_EXE_hangu"))
+        .arg("demo-upstreams")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let life = upstreams.stdin.take().unwrap();
+    let passed_on = life.as_fd().try_clone_to_owned().unwrap();
+    let mut report = String::new();
+    BufReader::new(upstreams.stdout.take().unwrap()).read_line(&mut report).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let http = report["http"].as_str().unwrap().parse().unwrap();
+
+    drop(life);
+    assert_eq!(body(&ask(http, "GET /after HTTP/1.1", b""))["path"], "/after");
+    drop(passed_on);
+    assert_eq!(upstreams.wait().unwrap().code(), Some(0));
 }
 
 #[test]
