@@ -20,13 +20,14 @@ use crate::{
 
 /// Tells every shadowed route of the virtual host at `path`.
 pub(super) fn check(routes: &[Route], path: &str, check: &mut Check<'_, '_>) {
-    let known = Regexes::default();
-    for (index, later) in routes.iter().enumerate().take(ROUTES_COMPARED_MAX) {
-        let Some(first) =
-            routes.iter().take(index).position(|it| known.covers(&it.matches, &later.matches))
-        else {
-            continue;
+    let (known, mut earlier) = (Regexes::default(), Earlier::default());
+    for (index, later) in routes.iter().enumerate() {
+        let covers = |first: &usize| {
+            routes.get(*first).is_some_and(|it| known.covers(&it.matches, &later.matches))
         };
+        let first = earlier.candidates(&later.matches).filter(covers).min();
+        earlier.add(index, &later.matches);
+        let Some(first) = first else { continue };
         let place = check.place(&format!("{path}.routes[{first}]"));
         let name = routes.get(first).map_or("", |it| it.name.as_str());
         check.wrong(
@@ -34,6 +35,67 @@ pub(super) fn check(routes: &[Route], path: &str, check: &mut Check<'_, '_>) {
             format!("this route is never reached: `{name}` at {place} takes all that it would"),
             "the more exact route first, or leave this one out",
         );
+    }
+}
+
+/// The routes before one, by a fixed text that they demand, so that a route is compared only with
+/// those that might cover it.
+#[derive(Default)]
+struct Earlier<'r> {
+    /// By the path, method or service that must be exactly this.
+    exact: HashMap<&'r str, Vec<usize>>,
+    /// By the text with which the path must begin.
+    prefix: HashMap<&'r str, Vec<usize>>,
+    /// All others.
+    other: Vec<usize>,
+}
+
+impl<'r> Earlier<'r> {
+    fn add(&mut self, index: usize, matches: &'r RouteMatch) {
+        let list = match matches {
+            RouteMatch::Http(HttpMatch { path: PathMatch::Exact(text), .. }) => {
+                self.exact.entry(text).or_default()
+            }
+            RouteMatch::Http(HttpMatch { path: PathMatch::Prefix(text), .. }) => {
+                self.prefix.entry(text).or_default()
+            }
+            RouteMatch::Http(_) => &mut self.other,
+            RouteMatch::Rpc(rpc) => {
+                match exact(rpc.method.as_ref()).or(exact(rpc.service.as_ref())) {
+                    Some(text) => self.exact.entry(text).or_default(),
+                    None => &mut self.other,
+                }
+            }
+        };
+        if list.len() < ROUTES_COMPARED_MAX {
+            list.push(index);
+        }
+    }
+
+    /// Every route that might cover a match.
+    fn candidates(&self, narrow: &RouteMatch) -> impl Iterator<Item = usize> {
+        let (exact, path) = match narrow {
+            RouteMatch::Http(HttpMatch { path: PathMatch::Exact(text), .. }) => {
+                ([Some(text.as_str()), None], text.as_str())
+            }
+            RouteMatch::Http(HttpMatch { path: PathMatch::Prefix(text), .. }) => {
+                ([None, None], text.as_str())
+            }
+            RouteMatch::Http(_) => ([None, None], ""),
+            RouteMatch::Rpc(rpc) => ([exact(rpc.method.as_ref()), exact(rpc.service.as_ref())], ""),
+        };
+        let exact = exact.into_iter().flatten().filter_map(|it| self.exact.get(it));
+        let begins = (0..=path.len()).filter_map(|end| path.get(..end));
+        let prefix = begins.filter_map(|it| self.prefix.get(it));
+        exact.chain(prefix).flatten().chain(&self.other).copied()
+    }
+}
+
+/// The only text that a test lets pass.
+fn exact(test: Option<&TextMatch>) -> Option<&str> {
+    match test {
+        Some(TextMatch { test: TextTest::Exact(text), ignore_case: false }) => Some(text),
+        _ => None,
     }
 }
 
@@ -170,6 +232,6 @@ fn covers_methods(wide: &[Method], narrow: &[Method]) -> bool {
     !narrow.is_empty() && narrow.iter().all(|it| wide.contains(it))
 }
 
-/// Routes of one virtual host that are compared with all before them: the cost grows with the
+/// Routes that demand the same text and are compared with each other: the cost grows with the
 /// square of their number, and this many take about a second.
 const ROUTES_COMPARED_MAX: usize = 10_000;
