@@ -77,10 +77,7 @@ pub fn normalize(
     }
     let end = memchr::memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at(end);
-    if path.iter().any(|byte| CLASS[usize::from(*byte)] == Class::Invalid) {
-        return Err(Refusal::InvalidByte);
-    }
-    if !path.contains(&b'%') && !has_dot_segment(path) {
+    if is_normal(path)? {
         return Ok(Normalized::Unchanged);
     }
     scratch.clear();
@@ -96,9 +93,19 @@ pub fn basis(target: &[u8]) -> &[u8] {
     target.get(..end).unwrap_or(target)
 }
 
-fn has_dot_segment(path: &[u8]) -> bool {
-    memchr::memmem::find(path, b"/.").is_some()
-        && path.split(|it| *it == b'/').any(|segment| matches!(segment, b"." | b".."))
+/// Whether there is surely nothing to do: no escape, and no segment that begins with a dot.
+fn is_normal(path: &[u8]) -> Result<bool, Refusal> {
+    let (mut is_normal, mut before) = (true, 0);
+    for byte in path {
+        match CLASS[usize::from(*byte)] {
+            Class::Plain => {}
+            Class::Dot => is_normal &= before != b'/',
+            Class::Escape => is_normal = false,
+            Class::Invalid => return Err(Refusal::InvalidByte),
+        }
+        before = *byte;
+    }
+    Ok(is_normal)
 }
 
 fn decode(path: &[u8], rule: &PathNormalization, decoded: &mut Vec<u8>) -> Result<(), Refusal> {
@@ -117,7 +124,7 @@ fn decode(path: &[u8], rule: &PathNormalization, decoded: &mut Vec<u8>) -> Resul
             0 => refuse_unless_kept(rule.escaped_nul, Refusal::EscapedNul)?,
             _ => {}
         }
-        if CLASS[usize::from(byte)] == Class::Unreserved {
+        if is_unreserved(byte) {
             decoded.push(byte);
         } else {
             decoded.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
@@ -173,31 +180,38 @@ fn remove_dot_segments(path: &mut Vec<u8>) {
     path.truncate(written);
 }
 
+/// RFC 3986 §2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
 /// What a byte is in a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// RFC 3986 §2.3.
-    Unreserved,
+    /// Stands for itself.
+    Plain,
+    /// May be a dot segment.
+    Dot,
+    /// Begins an escape.
+    Escape,
     /// Cannot stand there, not even by mistake of a lenient client.
     Invalid,
-    /// Anything else.
-    Other,
 }
 
 const CLASS: [Class; 256] = classes();
 
 const fn classes() -> [Class; 256] {
-    let mut classes = [Class::Other; 256];
+    let mut classes = [Class::Plain; 256];
     let mut byte = 0;
-    while byte < 256 {
-        let it = byte as u8;
-        if it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.' | b'_' | b'~') {
-            classes[byte] = Class::Unreserved;
-        } else if it <= b' ' || it == 0x7f || matches!(it, b'\\' | b'#') {
-            classes[byte] = Class::Invalid;
-        }
+    while byte <= b' ' as usize {
+        classes[byte] = Class::Invalid;
         byte += 1;
     }
+    classes[0x7f] = Class::Invalid;
+    classes[b'\\' as usize] = Class::Invalid;
+    classes[b'#' as usize] = Class::Invalid;
+    classes[b'.' as usize] = Class::Dot;
+    classes[b'%' as usize] = Class::Escape;
     classes
 }
 

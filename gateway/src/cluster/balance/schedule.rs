@@ -45,6 +45,8 @@ struct Turn {
     rank: u32,
     /// The endpoint.
     index: u32,
+    /// Its weight in lowest terms: equal weights are all 1 and need no division.
+    weight: u32,
 }
 
 impl Ord for Turn {
@@ -63,9 +65,12 @@ impl Schedule {
     pub(super) fn new(endpoints: &[EndpointState], random: u64) -> Self {
         let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
         let begin = u32::try_from(random % u64::from(count.max(1))).unwrap_or(0);
+        let weights = endpoints.iter().map(|it| it.weight.max(1));
+        let divisor = weights.fold(0, |divisor, weight| common_divisor(weight, divisor));
         let turns = (0u32..).zip(endpoints).map(|(index, endpoint)| {
             let rank = (index + (count - begin)) % count;
-            Reverse(Turn { deadline: even(1, endpoint), count: 1, rank, index })
+            let weight = endpoint.weight.max(1) / divisor;
+            Reverse(Turn { deadline: even(1, weight), count: 1, rank, index, weight })
         });
         Self { turns: turns.collect(), aside: Vec::with_capacity(endpoints.len()), look: 0, now: 0 }
     }
@@ -93,9 +98,9 @@ impl Schedule {
             self.now = turn.deadline;
             turn.count += 1;
             turn.deadline = match pace {
-                Pace::Weight => even(turn.count, endpoint),
+                Pace::Weight => even(turn.count, turn.weight),
                 Pace::WeightPerRequest => {
-                    let step = (u128::from(endpoint.active) + 1) * ROUND / weight(endpoint);
+                    let step = divide((u128::from(endpoint.active) + 1) * ROUND, turn.weight);
                     turn.deadline.saturating_add(step)
                 }
             };
@@ -111,27 +116,36 @@ impl Schedule {
         }
         self.look = (self.look + 1) % self.aside.len();
         let Some(turn) = self.aside.get(self.look).copied() else { return };
-        let Some(endpoint) = endpoints.get(turn.index as usize).filter(|it| it.healthy) else {
+        if endpoints.get(turn.index as usize).is_none_or(|it| !it.healthy) {
             return;
-        };
+        }
         self.aside.swap_remove(self.look);
         // The turns that it would have had by now are lost: it is not to make up for them.
-        let missed = ((self.now >> 32) * weight(endpoint)) >> 32;
+        let missed = ((self.now >> 32) * u128::from(turn.weight)) >> 32;
         let count = u64::try_from(missed).unwrap_or(u64::MAX - 1).max(turn.count - 1) + 1;
-        let deadline = even(count, endpoint).max(self.now);
+        let deadline = even(count, turn.weight).max(self.now);
         self.turns.push(Reverse(Turn { deadline, count, ..turn }));
     }
 }
 
 /// When a turn is due at the pace of the weight alone.
-fn even(count: u64, endpoint: &EndpointState) -> u128 {
+fn even(count: u64, weight: u32) -> u128 {
     // Rounded down from an exact value each time, never summed up: so no error grows, and a turn
     // never slips into the next round.
-    (2 * u128::from(count) - 1) * (ROUND / 2) / weight(endpoint)
+    divide((2 * u128::from(count) - 1) * (ROUND / 2), weight)
 }
 
-fn weight(endpoint: &EndpointState) -> u128 {
-    u128::from(endpoint.weight.max(1))
+/// Spares the common case a division of 128 bits.
+fn divide(value: u128, weight: u32) -> u128 {
+    if weight == 1 { value } else { value / u128::from(weight.max(1)) }
+}
+
+/// The greatest common divisor; that of anything and 0 is the other.
+fn common_divisor(mut one: u32, mut other: u32) -> u32 {
+    while other != 0 {
+        (one, other) = (other, one % other);
+    }
+    one
 }
 
 /// One round: 64 bits behind the point. Turn 2^63 still fits, some hundred thousand years of a
