@@ -265,8 +265,10 @@ impl Core {
     /// When something is next due on a connection.
     fn due(&self, id: ConnectionId) -> Time {
         let Some(connection) = self.connections.get(id) else { return NEVER };
-        if let State::Lingering { until } = connection.state {
-            return until;
+        match connection.state {
+            State::Lingering { until } => return until,
+            State::Flushing => return connection.active_at.after(FLUSH_STALL),
+            State::Open => {}
         }
         let (idle, head) = match connection.side {
             Side::Downstream { listener } => self.snapshot.downstream_timeouts(listener),
@@ -278,10 +280,9 @@ impl Core {
         } else {
             connection.active_at.after(idle)
         };
-        let head = match (&connection.talk, connection.head_since, head) {
-            (Talk::Unknown, _, Some(head)) => connection.since.after(head),
-            (_, Some(since), Some(head)) => since.after(head),
-            _ => NEVER,
+        let head = match (connection.head_since, head) {
+            (Some(since), Some(head)) => since.after(head),
+            (None, _) | (_, None) => NEVER,
         };
         let own = match &connection.talk {
             Talk::Known { codec, .. } => codec.next_timeout().unwrap_or(NEVER),
@@ -395,6 +396,9 @@ impl Core {
 
 /// The golden ratio of 2^64, SplitMix64's step.
 const RANDOM_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// A client that takes nothing of the last words to it for this long has heard enough.
+const FLUSH_STALL: Duration = Duration::from_secs(10);
 
 /// A connection on which nothing moves for this long while a stream is open is given up, as in
 /// the sidecars (stream idle timeout).

@@ -16,7 +16,8 @@ use std::{
 
 use bytes::BytesMut;
 use hangu_codecs::{
-    Error, Event, Part, Protocol, Reason, Role, codec::Note, message::End, protocol::Sniffed,
+    Error, Event, Fault, Part, Protocol, Reason, Role, Status, codec::Note, message::End,
+    protocol::Sniffed,
 };
 
 use super::{Core, ExchangeId, Work, failure::Failure, is_exclusive};
@@ -295,7 +296,7 @@ impl Core {
             return;
         }
         if matches!(connection.talk, Talk::Unknown) && !self.identify(id) {
-            return;
+            return self.wait_for_more(id);
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
         let mut input = std::mem::take(&mut connection.input);
@@ -328,6 +329,14 @@ impl Core {
             connection.reader.notify();
         }
         self.settle(id);
+        self.set_timer(id);
+    }
+
+    /// The first bytes have not told yet what is spoken: the rest must come in time.
+    fn wait_for_more(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.head_since.get_or_insert(now);
         self.set_timer(id);
     }
 
@@ -436,8 +445,10 @@ impl Core {
         if connection.state == State::Open {
             connection.state = State::Flushing;
             connection.blocked = None;
+            connection.active_at = self.now;
         }
         connection.writer.notify();
+        self.set_timer(id);
     }
 
     /// Looks whether a connection has come to its end, after something changed on it.
@@ -466,36 +477,38 @@ impl Core {
     /// Something was due on a connection and did not come.
     pub(super) fn on_expired(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let is_busy = connection.in_flight() > 0 || !connection.sending.is_empty();
-        let is_writing = connection.writing_bytes > 0;
+        let is_writing = connection.writing_bytes > 0 || !connection.sending.is_empty();
+        let in_flight = connection.in_flight() > 0;
         let has_partial_head = connection.head_since.is_some();
-        match connection.side {
-            Side::Downstream { listener } => {
-                let reason = match (connection.state, &connection.talk) {
-                    (State::Lingering { .. }, _) => return self.close(id, Closed::Done),
-                    (_, Talk::Unknown) => "sniff_timed_out",
-                    _ if is_writing => "slow_reader",
-                    _ if has_partial_head => "request_head_timed_out",
-                    _ if is_busy => "stream_idle",
-                    _ => return self.say_goodbye(id),
+        let is_unknown = matches!(connection.talk, Talk::Unknown);
+        match (connection.side, connection.state) {
+            (_, State::Lingering { .. }) => self.close(id, Closed::Done),
+            (Side::Downstream { listener }, State::Flushing) => {
+                self.counters.error(ReasonPlace::Downstream(listener), "slow_reader");
+                self.close(id, Closed::Lost);
+            }
+            (Side::Downstream { listener }, State::Open) => {
+                let reason = match () {
+                    () if has_partial_head && is_unknown => "first_bytes_timed_out",
+                    () if has_partial_head => return self.refuse_slow_head(id),
+                    () if is_writing => "slow_reader",
+                    () if in_flight => "stream_idle",
+                    () => return self.say_goodbye(id),
                 };
-                let error = Error::new(
-                    hangu_codecs::Fault::Limit,
-                    hangu_codecs::Status::RequestTimedOut,
-                    reason,
-                );
-                if has_partial_head {
-                    return self.on_error(id, error);
-                }
                 self.counters.error(ReasonPlace::Downstream(listener), reason);
                 self.close(id, Closed::Lost);
             }
-            Side::Upstream { cluster, .. } if is_busy => {
+            (Side::Upstream { cluster, .. }, _) if in_flight || is_writing => {
                 self.counters.error(ReasonPlace::Upstream(cluster), "stream_idle");
                 self.close(id, Closed::Broken("stream_idle"));
             }
-            Side::Upstream { .. } => self.close(id, Closed::Done),
+            (Side::Upstream { .. }, _) => self.close(id, Closed::Done),
         }
+    }
+
+    fn refuse_slow_head(&mut self, id: ConnectionId) {
+        let reason = "request_head_timed_out";
+        self.on_error(id, Error::new(Fault::Limit, Status::RequestTimedOut, reason));
     }
 
     /// Ends an idle client connection in its protocol's words.

@@ -4,10 +4,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use hangu_codecs::{Part, Reason};
 
-use super::{Core, Exchange, ExchangeId, Peer, Upstream};
+use super::{Core, Exchange, ExchangeId, Peer, Upstream, live::Closed};
 use crate::{
     clock,
-    connection::{ConnectionId, Side, State},
+    connection::{Blocked, ConnectionId, Side, State},
     telemetry::{Ended, Outcome, Record},
 };
 
@@ -24,6 +24,7 @@ impl Core {
                     self.resume.push(connection);
                 }
             }
+            self.unblock(connection, Blocked::Waiting);
             self.settle(connection);
             self.count(&exchange);
         }
@@ -54,6 +55,10 @@ impl Core {
                 if !is_whole && let Some(codec) = other.codec() {
                     // A stream that has ended on its own needs no giving up.
                     let _ = codec.encode(stream, Part::Reset(Reason::Cancelled));
+                    if codec.is_finished() {
+                        // What it has not taken yet, nobody wants it to have any more.
+                        return self.close(connection, Closed::Done);
+                    }
                     other.writer.notify();
                 }
                 self.free(connection);
@@ -82,8 +87,10 @@ impl Core {
         let is_idle = connection.in_flight() == 0;
         if super::is_exclusive(protocol) {
             if is_idle {
-                // Whatever filled it is gone with its exchange.
-                connection.blocked = None;
+                if connection.blocked.take().is_some() {
+                    // Whatever it filled is done with it; it is to be read again.
+                    self.resume.push(id);
+                }
                 self.freed.push(id);
             }
             return;
