@@ -17,7 +17,7 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Fields of one frame. Default 1,024: baggage is flattened into fields, a dozen is usual.
     pub fields_max: usize,
-    /// Requests in flight on one connection, at most 1,048,576. Default 16,384: a shared upstream
+    /// Requests in flight on one connection, at most 65,536. Default 16,384: a shared upstream
     /// connection at 10,000 requests a second with answers after a second stays below. Server
     /// role: no more is read until one ends. Client role: [`crate::OpenError::Full`].
     pub streams_max: usize,
@@ -73,5 +73,5 @@ impl Limits {
     }
 }
 
-/// Above this a configured number of streams is taken as this: 32 MiB of table for a connection.
-pub(super) const STREAMS_MAX: usize = 1 << 20;
+/// Above this a configured number of streams is taken as this: 8 MiB of table for a connection.
+pub(super) const STREAMS_MAX: usize = 1 << 16;

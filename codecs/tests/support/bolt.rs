@@ -92,14 +92,21 @@ impl Peer {
         Self { codec, input: BytesMut::new(), scratch: Scratch::default(), limits, now }
     }
 
-    /// Puts bytes into the input and tells all events as lines.
+    /// Puts bytes into the input and tells all events as lines, unless there is an error.
     pub fn give(&mut self, bytes: &[u8]) -> Result<Vec<String>, Error> {
+        let (events, error) = self.hear(bytes);
+        error.map_or(Ok(events), Err)
+    }
+
+    /// Puts bytes into the input and tells all events as lines, and the error that followed.
+    pub fn hear(&mut self, bytes: &[u8]) -> (Vec<String>, Option<Error>) {
         self.input.extend_from_slice(bytes);
         let mut events = Vec::new();
         loop {
-            match self.codec.decode(&mut self.input, &mut self.scratch, self.now)? {
-                None => return Ok(events),
-                Some(event) => events.push(tell(&event)),
+            match self.codec.decode(&mut self.input, &mut self.scratch, self.now) {
+                Ok(None) => return (events, None),
+                Ok(Some(event)) => events.push(tell(&event)),
+                Err(error) => return (events, Some(error)),
             }
         }
     }

@@ -2,9 +2,6 @@
 //! from its fields alone. The captures are not part of the project; where they lie beside it, or
 //! where `HANGU_CAPTURES` points to them, they are read.
 
-#[path = "support/bolt.rs"]
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +9,15 @@ use bytes::BytesMut;
 use hangu_codecs::bolt::{self, Frame, Header, Kind, Version};
 use hangu_codecs::{Role, RpcPayload};
 use serde_json::Value;
-use support::{Peer, bytes};
+
+use crate::support::{self, Peer, bytes};
+
+/// All frames, for other tests to read.
+pub(crate) fn frames() -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    each(|_, raw| frames.push(raw.to_vec()));
+    frames
+}
 
 fn captures() -> Option<PathBuf> {
     let place = std::env::var_os("HANGU_CAPTURES").map_or_else(
