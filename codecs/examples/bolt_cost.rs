@@ -109,6 +109,7 @@ fn round(asked: &[u8], answered: &[u8]) -> f64 {
     spent / (2 * BATCH * BATCHES) as f64
 }
 
+#[inline(never)]
 fn pass(
     from: &mut dyn Codec,
     to: &mut dyn Codec,

@@ -199,6 +199,68 @@ impl Fixed {
     }
 }
 
+/// Where things stand in a head that was read before, to forward it with little changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    pub(super) is_v2: bool,
+    /// The id.
+    pub(super) id: usize,
+    /// Timeout or status.
+    pub(super) word: usize,
+    /// The three lengths.
+    pub(super) lengths: usize,
+    /// The class name.
+    pub(super) class: usize,
+}
+
+impl Places {
+    /// The places in the head of a request, oneway or not.
+    #[inline]
+    pub(super) fn of_request(head: &[u8]) -> Option<Self> {
+        let places = match head {
+            [1, REQUEST | ONEWAY, ..] => Self::new(false, 4),
+            [2, _, REQUEST | ONEWAY, ..] => Self::new(true, 4),
+            _ => return None,
+        };
+        (head.len() >= places.class).then_some(places)
+    }
+
+    /// The places in the head of a response.
+    #[inline]
+    pub(super) fn of_response(head: &[u8]) -> Option<Self> {
+        let places = match head {
+            [1, RESPONSE, ..] => Self::new(false, 2),
+            [2, _, RESPONSE, ..] => Self::new(true, 2),
+            _ => return None,
+        };
+        (head.len() >= places.class).then_some(places)
+    }
+
+    #[inline]
+    const fn new(is_v2: bool, word_bytes: usize) -> Self {
+        let (id, word) = if is_v2 { (6, 12) } else { (5, 10) };
+        let lengths = word + word_bytes;
+        Self { is_v2, id, word, lengths, class: lengths + 8 }
+    }
+
+    /// The version of the head.
+    #[inline]
+    pub(super) fn version(&self, head: &[u8]) -> Option<Version> {
+        if !self.is_v2 {
+            return Some(Version::V1);
+        }
+        Some(Version::V2 { minor: *head.get(1)?, switches: *head.get(11)? })
+    }
+
+    /// The header block of the head.
+    #[inline]
+    pub(super) fn block<'a>(&self, head: &'a [u8]) -> Option<&'a [u8]> {
+        let lengths = head.get(self.lengths..)?;
+        let class_bytes = u16::from_be_bytes(*lengths.first_chunk()?);
+        head.get(self.class + usize::from(class_bytes)..)
+    }
+}
+
 /// What stands before the word that only one direction has.
 struct Begin {
     version: Version,

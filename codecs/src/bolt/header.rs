@@ -14,6 +14,7 @@ pub struct Field<'a> {
 
 /// Reads one field from the front of a block: the field and the rest. `None` when the block does
 /// not begin with a whole field.
+#[inline]
 pub fn field(block: &[u8]) -> Option<(Field<'_>, &[u8])> {
     let (name, rest) = text(block)?;
     let (value, rest) = text(rest)?;
@@ -38,10 +39,11 @@ fn read(mut block: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 #[inline]
 fn text(block: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     let (length, rest) = block.split_first_chunk::<4>()?;
-    let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+    let length = i32::from_be_bytes(*length);
+    if length < 0 {
         return Some((None, rest));
-    };
-    let (text, rest) = rest.split_at_checked(length)?;
+    }
+    let (text, rest) = rest.split_at_checked(length.cast_unsigned() as usize)?;
     Some((Some(text), rest))
 }
 

@@ -349,7 +349,8 @@ impl<W: Wire> Rpc<W> {
             return Err(EncodeError::Unfit);
         }
         let start = self.output.tail().len();
-        let written = W::write_request(frame, u64::from(stream.generation), self.output.tail())?;
+        let written = W::write_request(frame, u64::from(stream.generation), self.output.tail())
+            .inspect_err(|_| self.output.tail().truncate(start))?;
         match frame.two_way {
             true => *call = Call::Sent,
             false => drop(client.calls.remove(stream)),
@@ -368,7 +369,8 @@ impl<W: Wire> Rpc<W> {
         let Side::Server { streams } = &mut self.side else { return Err(EncodeError::Unfit) };
         let request = streams.get(stream).ok_or(EncodeError::UnknownStream)?;
         let start = self.output.tail().len();
-        let written = W::write_response(frame, request.id, request.shape, self.output.tail())?;
+        let written = W::write_response(frame, request.id, request.shape, self.output.tail())
+            .inspect_err(|_| self.output.tail().truncate(start))?;
         streams.remove(stream);
         finish(&mut self.output, start, frame, written.is_checked);
         Ok(())

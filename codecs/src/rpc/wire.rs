@@ -43,7 +43,7 @@ pub trait Wire: 'static {
     /// `frame.timeout` leaves.
     ///
     /// # Errors
-    /// [`EncodeError::Unfit`]: no request of this wire. What was appended is taken back.
+    /// [`EncodeError::Unfit`]: no request of this wire. The caller takes back what was appended.
     fn write_request(
         frame: &RpcHead<'_>,
         id: u64,
@@ -53,7 +53,7 @@ pub trait Wire: 'static {
     /// Appends the head of a response under another id, in the shape of its request.
     ///
     /// # Errors
-    /// [`EncodeError::Unfit`]: no response of this wire. What was appended is taken back.
+    /// [`EncodeError::Unfit`]: no response of this wire. The caller takes back what was appended.
     fn write_response(
         frame: &RpcHead<'_>,
         id: u64,
