@@ -28,8 +28,9 @@ pub struct Limits {
     /// How long a late answer is waited for, in milliseconds. Default 60,000: the longest timeout
     /// that callers commonly set.
     pub given_up_ms: u32,
-    /// Bytes of answers that the peer has not taken. Default 1 MiB. Server role: no more is read
-    /// above it, so that a peer which never reads cannot make us hold its answers.
+    /// Bytes that the peer has not taken. Default 1 MiB, some seconds of a slow line. Above it
+    /// heartbeats are not answered, and the server role wants no input, so that a peer which never
+    /// reads cannot make us hold its answers.
     pub unsent_bytes_max: usize,
     /// Client role: a heartbeat is sent after so many milliseconds without a frame. Default
     /// 15,000, as the Java peers do, which close a connection that was silent for 90 s. 0 sends

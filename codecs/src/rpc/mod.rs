@@ -291,7 +291,7 @@ impl<W: Wire> Rpc<W> {
                 FrameKind::Request => Ok(streams.insert(Request { id, shape })),
                 FrameKind::Oneway => Ok(StreamId::ONEWAY),
                 FrameKind::Heartbeat => {
-                    W::write_heartbeat_answer(id, shape, self.output.tail());
+                    answer_heartbeat::<W>(&mut self.output, id, shape, &self.limits);
                     Err(Note::HeartbeatReceived)
                 }
                 FrameKind::Response | FrameKind::HeartbeatAnswer => Err(Note::UnknownResponse),
@@ -309,11 +309,13 @@ impl<W: Wire> Rpc<W> {
                         false => Err(Note::UnknownResponse),
                     },
                     FrameKind::Heartbeat => {
-                        W::write_heartbeat_answer(id, shape, self.output.tail());
+                        answer_heartbeat::<W>(&mut self.output, id, shape, &self.limits);
                         Err(Note::HeartbeatReceived)
                     }
                     FrameKind::Request => {
-                        status::<W>(&mut self.output, id, shape, Status::NoRoute);
+                        if self.output.len() <= self.limits.unsent_bytes_max {
+                            status::<W>(&mut self.output, id, shape, Status::NoRoute);
+                        }
                         Err(Note::RequestFromServer)
                     }
                     FrameKind::Oneway => Err(Note::RequestFromServer),
@@ -568,6 +570,14 @@ fn finish(output: &mut Output, start: usize, frame: &RpcHead<'_>, is_checked: bo
     }
     if let Some(checksum) = checksum {
         output.put(&checksum.to_be_bytes());
+    }
+}
+
+/// Answers a heartbeat, unless too much waits for a peer that takes nothing: it would not see the
+/// answer either.
+fn answer_heartbeat<W: Wire>(output: &mut Output, id: u64, shape: W::Shape, limits: &Limits) {
+    if output.len() <= limits.unsent_bytes_max {
+        W::write_heartbeat_answer(id, shape, output.tail());
     }
 }
 
