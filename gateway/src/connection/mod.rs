@@ -237,11 +237,28 @@ impl Connection {
         }
     }
 
-    /// The buffer for the next read: the unread input with room behind it.
+    /// The buffer for the next read: the unread input with room behind it. Input that is parked
+    /// stays where it is, for it may be decoded before that read comes to an end.
     pub fn lend_input(&mut self) -> BytesMut {
+        let is_parked = match &self.talk {
+            Talk::Unknown => false,
+            Talk::Known { codec, .. } => !codec.wants_input(),
+        };
+        if is_parked && !self.input.is_empty() {
+            return BytesMut::with_capacity(READ_BYTES_MIN);
+        }
         let mut input = std::mem::take(&mut self.input);
         input.reserve(self.read_bytes);
         input
+    }
+
+    /// Takes a lent buffer back, with what was read.
+    pub fn take_input_back(&mut self, buffer: BytesMut) {
+        if self.input.is_empty() {
+            self.input = buffer;
+        } else {
+            self.input.extend_from_slice(&buffer);
+        }
     }
 
     /// Learns from a read of `bytes` into room for `room` how large the next should be.

@@ -172,7 +172,7 @@ impl Core {
         if matches!(connection.state, State::Flushing | State::Lingering { .. }) {
             buffer.clear();
         }
-        connection.input = buffer;
+        connection.take_input_back(buffer);
         if bytes == 0 {
             return self.on_input_end(id);
         }
