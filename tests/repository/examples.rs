@@ -53,3 +53,19 @@ fn every_script_that_a_page_tells_to_run_is_there() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     assert!(seen > 0, "no page names a script; does the reading of pages still work?");
 }
+
+#[test]
+fn every_file_that_a_page_links_to_is_there() {
+    let mut wrong = Vec::new();
+    for (name, page) in pages() {
+        let directory = root().join(&name).parent().expect("a directory").to_owned();
+        for link in page.split("](").skip(1) {
+            let target = link.split([')', '#', ' ']).next().unwrap_or_default();
+            let is_local = !target.is_empty() && !target.contains("://") && !target.contains('<');
+            if is_local && !directory.join(target).exists() {
+                wrong.push(format!("{name}: there is no {target}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

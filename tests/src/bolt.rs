@@ -60,7 +60,7 @@ pub const REQUEST_CLASS: &str = "com.alipay.sofa.rpc.core.request.SofaRequest";
 /// Class of SOFA responses.
 pub const RESPONSE_CLASS: &str = "com.alipay.sofa.rpc.core.response.SofaResponse";
 /// Time that [`request`] lets a caller wait.
-pub const TIMEOUT_MS: i32 = 10_000;
+pub const TIMEOUT_MS: i32 = 25_000;
 
 /// A request as SOFA-RPC sends it.
 pub fn request(id: u32, service: &str, method: &str, content: &[u8]) -> Frame {

@@ -58,13 +58,6 @@ impl Peer {
         self.stream.peer_addr().expect("a remote address")
     }
 
-    /// Makes the kernel hold little of what is received and not read, so that a slow reader is
-    /// felt at the other end.
-    pub fn with_small_receive_buffer(self) -> Self {
-        socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096).expect("SO_RCVBUF");
-        self
-    }
-
     /// Sends all bytes.
     ///
     /// # Panics

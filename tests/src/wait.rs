@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for something that is to happen before it fails. Long, for a loaded
 /// machine: it is only ever spent by a test that fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks until there is an answer.
 ///

@@ -1,0 +1,21 @@
+//! End to end, in process: real sockets, peers that control every byte, each of the three
+//! drivers.
+#![allow(
+    missing_docs,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "tests are ordinary blocking threads; no worker reaches them"
+)]
+
+#[macro_use]
+mod support;
+
+mod bolt;
+mod bolt_failures;
+mod connections;
+mod forwarding;
+mod http;
+mod http_bodies;
+mod http_failures;
+mod http_refusals;
+mod routing;

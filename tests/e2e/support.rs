@@ -1,0 +1,215 @@
+//! A gateway for one test.
+
+use std::{net::SocketAddr, ops::Deref};
+
+use hangu::{
+    io::{Driver, DriverChoice},
+    start::Gateway,
+    telemetry::ProcessFacts,
+};
+use hangu_config::Source;
+use hangu_tests::{Peer, wait};
+use serde_json::{Value, json};
+
+pub(crate) use hangu::io::DriverKind;
+
+/// Makes three tests of each function, one for each driver.
+macro_rules! on_every_driver {
+    ($($(#[$about:meta])* fn $name:ident($driver:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports, reason = "not every test needs all")]
+            use super::*;
+
+            $(#[$about])*
+            fn check($driver: $crate::support::DriverKind) $body
+
+            #[test]
+            fn io_uring_defer_taskrun() {
+                $crate::support::run($crate::support::DriverKind::IoUringDeferTaskrun, check);
+            }
+
+            #[test]
+            fn io_uring_coop_taskrun() {
+                $crate::support::run($crate::support::DriverKind::IoUringCoopTaskrun, check);
+            }
+
+            #[test]
+            fn epoll() {
+                $crate::support::run($crate::support::DriverKind::Epoll, check);
+            }
+        }
+    )*};
+}
+
+/// Runs a test on a driver, unless the kernel or a filter of this machine refuses that driver;
+/// epoll is never refused.
+pub(crate) fn run(driver: DriverKind, check: fn(DriverKind)) {
+    if let Err(why) = Driver::build(DriverChoice::Only(driver)) {
+        assert_ne!(driver, DriverKind::Epoll, "epoll: {why}");
+        eprintln!("left out, this machine has no {driver}: {why}");
+        return;
+    }
+    check(driver);
+}
+
+/// A configuration in the making: one listener `in`, routes to a cluster `main`.
+pub(crate) struct Setup {
+    driver: DriverKind,
+    pub(crate) config: Value,
+}
+
+impl Setup {
+    /// HTTP/1.1 to one upstream.
+    pub(crate) fn http(driver: DriverKind, upstream: SocketAddr) -> Self {
+        Self::new(driver, &["http1"]).cluster("main", "http1", &[upstream])
+    }
+
+    /// Bolt to one upstream.
+    pub(crate) fn bolt(driver: DriverKind, upstream: SocketAddr) -> Self {
+        Self::new(driver, &["bolt"]).cluster("main", "bolt", &[upstream])
+    }
+
+    /// No cluster yet; everything goes to `main`.
+    pub(crate) fn new(driver: DriverKind, protocols: &[&str]) -> Self {
+        let mut hosts = Vec::new();
+        if protocols.contains(&"http1") {
+            let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "main"}});
+            hosts.push(json!({"name": "http", "domains": ["*"], "routes": [route]}));
+        }
+        if protocols.contains(&"bolt") {
+            let route = json!({"match": {}, "route": {"cluster": "main"}});
+            hosts.push(json!({"name": "rpc", "services": ["*"], "routes": [route]}));
+        }
+        let listener = json!({
+            "name": "in",
+            "address": "127.0.0.1:0",
+            "protocols": protocols,
+            "route_config": "routes",
+        });
+        let config = json!({
+            "workers": 1,
+            "access_log": {"enabled": false},
+            "listeners": [listener],
+            "route_configs": [{"name": "routes", "virtual_hosts": hosts}],
+            "clusters": [],
+        });
+        Self { driver, config }
+    }
+
+    /// With one more cluster.
+    pub(crate) fn cluster(mut self, name: &str, protocol: &str, upstreams: &[SocketAddr]) -> Self {
+        let endpoints: Vec<_> =
+            upstreams.iter().map(|it| json!({"address": it.to_string()})).collect();
+        let cluster = json!({"name": name, "protocol": protocol, "endpoints": endpoints});
+        self.config["clusters"].as_array_mut().expect("clusters").push(cluster);
+        self
+    }
+
+    /// With members of the listener set.
+    pub(crate) fn listener(mut self, members: Value) -> Self {
+        merge(&mut self.config["listeners"][0], members);
+        self
+    }
+
+    /// With members of the cluster `main` set.
+    pub(crate) fn main(mut self, members: Value) -> Self {
+        merge(&mut self.config["clusters"][0], members);
+        self
+    }
+
+    /// With these virtual hosts alone.
+    pub(crate) fn hosts(mut self, hosts: Value) -> Self {
+        self.config["route_configs"][0]["virtual_hosts"] = hosts;
+        self
+    }
+
+    /// With a timeout on the route of the first virtual host.
+    pub(crate) fn timeout(mut self, timeout: &str) -> Self {
+        let hosts = &mut self.config["route_configs"][0]["virtual_hosts"];
+        hosts[0]["routes"][0]["route"]["timeout"] = json!(timeout);
+        self
+    }
+
+    /// With so many workers.
+    pub(crate) fn workers(mut self, workers: usize) -> Self {
+        self.config["workers"] = json!(workers);
+        self
+    }
+
+    /// Starts it.
+    pub(crate) fn start(self) -> Running {
+        // JSON is YAML.
+        let source = Source { name: "test.yaml".into(), text: self.config.to_string() };
+        let config = hangu_config::load(&[source]).unwrap_or_else(|problems| {
+            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            panic!("{}\n{}", self.config, text.join("\n"))
+        });
+        let gateway = Gateway::start(config, DriverChoice::Only(self.driver)).expect("it starts");
+        let drivers = gateway.drivers();
+        assert!(drivers.iter().all(|(kind, _)| *kind == self.driver), "{drivers:?}");
+        Running { gateway: Some(gateway) }
+    }
+}
+
+fn merge(object: &mut Value, members: Value) {
+    let Value::Object(members) = members else { panic!("no object: {members}") };
+    for (name, value) in members {
+        object[name] = value;
+    }
+}
+
+/// A running gateway. A worker that died fails the test.
+pub(crate) struct Running {
+    gateway: Option<Gateway>,
+}
+
+impl Deref for Running {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        self.gateway.as_ref().expect("it runs")
+    }
+}
+
+impl Running {
+    /// Where the listener `in` accepts connections.
+    pub(crate) fn place(&self) -> SocketAddr {
+        self.address("in").expect("the listener")
+    }
+
+    /// A new client connection.
+    pub(crate) fn connect(&self) -> Peer {
+        Peer::connect(self.place())
+    }
+
+    /// The sum of all samples of a metric whose labels contain each of these texts.
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.handle().metrics().render(&ProcessFacts::default());
+        assert!(text.contains(name), "no metric {name}:\n{text}");
+        let samples = text.lines().filter(|line| {
+            let end = line.find(['{', ' ']).unwrap_or(line.len());
+            line[..end] == *name && labels.iter().all(|it| line.contains(it))
+        });
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until a metric has a value.
+    pub(crate) fn wait_for_metric(&self, name: &str, labels: &[&str], value: f64) {
+        wait::until(&format!("{name}{labels:?} is {value}"), || self.metric(name, labels) == value);
+    }
+
+    /// The gateway itself, to be stopped by the test.
+    pub(crate) fn into_gateway(mut self) -> Gateway {
+        self.gateway.take().expect("it runs")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(gateway) = self.gateway.take() else { return };
+        let stopped = gateway.stop(std::time::Duration::ZERO);
+        if !std::thread::panicking() {
+            stopped.expect("no worker died");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The gateway's binary.
+
+use std::{fs, net::SocketAddr, net::TcpListener, path::PathBuf, process::Command};
+
+use hangu_tests::{
+    http::Message,
+    process::{Process, root},
+    wait,
+};
+use serde_json::Value;
+
+use hangu_tests::Peer;
+
+/// The release binary; `tests/run` builds it, and `HANGU` may name another one.
+pub(crate) fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("HANGU") {
+        return path.into();
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+    let binary = target.join("release/hangu");
+    assert!(
+        binary.exists(),
+        "there is no {}: build it with `cargo build --release`, or run `tests/run`",
+        binary.display()
+    );
+    binary
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A directory of one test, removed at its end.
+pub(crate) struct Directory(pub(crate) PathBuf);
+
+impl Directory {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hangu-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a directory");
+        Self(path)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("a file");
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `hangu run` with a configuration; ended when dropped.
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    pub(crate) admin: SocketAddr,
+    _directory: Directory,
+}
+
+impl Running {
+    /// Starts it and waits until it is ready. The configuration is completed with an admin
+    /// address.
+    pub(crate) fn start(name: &str, mut config: Value) -> Self {
+        let directory = Directory::new(name);
+        let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        config["admin"] = serde_json::json!({"address": admin.to_string()});
+        if config["access_log"].is_null() {
+            config["access_log"] = serde_json::json!({"enabled": false});
+        }
+        // JSON is YAML.
+        let file = directory.write("hangu.yaml", &config.to_string());
+        let process =
+            Process::start("hangu", Command::new(binary()).args(["run", "--config"]).arg(file));
+        let mut running = Self { process, admin, _directory: directory };
+        running.wait_until_ready();
+        running
+    }
+
+    fn wait_until_ready(&mut self) {
+        let admin = self.admin;
+        wait::until("the gateway is ready", || {
+            std::net::TcpStream::connect(admin).is_ok() && ask(admin, "/ready").status() == 200
+        });
+    }
+}
+
+/// Asks the admin API.
+pub(crate) fn ask(admin: SocketAddr, path: &str) -> Message {
+    let mut client = Peer::connect(admin);
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+    client.read_response("GET")
+}
+
+/// A configuration with one listener.
+pub(crate) fn config(
+    address: SocketAddr,
+    protocol: &str,
+    hosts: Value,
+    clusters: &[(&str, SocketAddr)],
+) -> Value {
+    let clusters: Vec<_> = clusters
+        .iter()
+        .map(|(name, upstream)| {
+            let endpoint = serde_json::json!({"address": upstream.to_string()});
+            serde_json::json!({"name": name, "protocol": protocol, "endpoints": [endpoint]})
+        })
+        .collect();
+    serde_json::json!({
+        "workers": 2,
+        "listeners": [{
+            "name": "in",
+            "address": address.to_string(),
+            "protocols": [protocol],
+            "route_config": "routes",
+        }],
+        "route_configs": [{"name": "routes", "virtual_hosts": hosts}],
+        "clusters": clusters,
+    })
+}
