@@ -97,6 +97,9 @@ pub struct Core {
     pub(crate) away: rustc_hash::FxHashMap<(usize, (u32, u32)), super::ExchangeId>,
     pub(super) away_count: usize,
     random: u64,
+    /// The next tick panics, as a mistake outside of any connection would.
+    #[cfg(feature = "test-hooks")]
+    pub test_dies: bool,
     draining_until: Option<Time>,
     draining: Vec<Waker>,
 }
@@ -136,6 +139,8 @@ impl Core {
             away_count: 0,
             random: now.as_micros()
                 ^ (settings.worker as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            #[cfg(feature = "test-hooks")]
+            test_dies: false,
             draining_until: None,
             draining: Vec::new(),
         }
@@ -350,6 +355,8 @@ impl Core {
 
     /// Does what is due at `now`; to be called some hundred times a second at most.
     pub fn tick(&mut self, now: Time) {
+        #[cfg(feature = "test-hooks")]
+        assert!(!self.test_dies, "a test asked for this death");
         self.now = now;
         if now >= self.earliest_deadline {
             self.sweep_deadlines();
