@@ -188,4 +188,15 @@ on_every_driver! {
             assert_eq!(other.read_response("GET").status(), 200);
         }
     }
+
+    fn a_worker_that_dies_is_reported_so_that_the_process_can_end(driver) {
+        let upstream = Upstream::http_text("x");
+        let gateway = Setup::http(driver, upstream.address).workers(2).start().into_gateway();
+        assert!(gateway.handle().order(1, |core| core.test_dies = true));
+        let ended = gateway.wait();
+        assert_eq!(ended.worker, 1);
+        assert!(ended.death.is_some_and(|it| it.contains("a test asked for this death")));
+        // The other worker still stops in order.
+        gateway.stop(std::time::Duration::ZERO).expect("the death was taken by wait");
+    }
 }

@@ -19,3 +19,4 @@ mod http_bodies;
 mod http_failures;
 mod http_refusals;
 mod routing;
+mod shared_connections;

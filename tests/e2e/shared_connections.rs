@@ -1,0 +1,87 @@
+//! Clusters whose connections belong to one worker and are used by all: parts travel between the
+//! workers by mail.
+
+use hangu_tests::{Upstream, bolt, upstream::refused_address, wait};
+use serde_json::json;
+
+use crate::support::{DriverKind, Running, Setup};
+
+const WORKERS: usize = 3;
+const TIMED_OUT: u16 = 7;
+const COMMUNICATION: u16 = 5;
+
+fn shared(driver: DriverKind, upstream: std::net::SocketAddr) -> Setup {
+    Setup::bolt(driver, upstream).workers(WORKERS).main(json!({"share_connections": true}))
+}
+
+/// One client at each worker. Clients are spread evenly, so as many as there are workers will do.
+fn clients(gateway: &Running) -> Vec<hangu_tests::Peer> {
+    let clients: Vec<_> = (0..WORKERS).map(|_| gateway.connect()).collect();
+    wait::until("each worker has a client", || gateway.handle().load().iter().all(|it| *it == 1));
+    clients
+}
+
+on_every_driver! {
+    fn all_workers_use_one_connection(driver) {
+        let (upstream, _requests) = Upstream::bolt_echo();
+        let gateway = shared(driver, upstream.address).start();
+        let mut clients = clients(&gateway);
+        for round in 0..20 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                let content = format!("round {round} of client {number}");
+                client.send_frame(&bolt::request(7, "demo.A:1.0", "echo", content.as_bytes()));
+            }
+            for (number, client) in clients.iter_mut().enumerate() {
+                let answer = client.read_frame();
+                let content = format!("round {round} of client {number}");
+                assert_eq!((answer.id, &answer.content[..]), (7, content.as_bytes()));
+            }
+        }
+        assert_eq!(upstream.accepted(), 1);
+        let requests = gateway.metric("hangu_downstream_requests_total", &[]);
+        assert_eq!(requests, f64::from(20 * 3));
+    }
+
+    fn a_large_frame_travels_between_workers(driver) {
+        let (upstream, _requests) = Upstream::bolt_echo();
+        let gateway = shared(driver, upstream.address).start();
+        let content: Vec<u8> = (0..1_000_000_u32).map(|it| it.to_le_bytes()[1]).collect();
+        for client in &mut clients(&gateway) {
+            client.send_frame(&bolt::request(1, "demo.A:1.0", "echo", &content));
+            assert!(client.read_frame().content == content);
+        }
+        assert_eq!(upstream.accepted(), 1);
+    }
+
+    fn an_upstream_that_refuses_is_told_to_clients_of_all_workers(driver) {
+        let gateway = shared(driver, refused_address()).start();
+        for client in &mut clients(&gateway) {
+            client.send_frame(&bolt::request(1, "demo.A:1.0", "echo", b"x"));
+            let answer = client.read_frame();
+            assert_eq!((answer.id, answer.status), (1, COMMUNICATION));
+        }
+    }
+
+    fn a_deadline_passes_for_clients_of_all_workers(driver) {
+        let upstream = Upstream::serve(|mut peer, _| while peer.try_read_frame().is_some() {});
+        let gateway = shared(driver, upstream.address).timeout("100ms").start();
+        for client in &mut clients(&gateway) {
+            client.send_frame(&bolt::request(1, "demo.A:1.0", "echo", b"x"));
+            let answer = client.read_frame();
+            assert_eq!((answer.id, answer.status), (1, TIMED_OUT));
+        }
+        gateway.wait_for_metric("hangu_upstream_requests_active", &[], 0.0);
+    }
+
+    fn a_client_that_goes_away_is_forgotten_by_the_other_worker(driver) {
+        let upstream = Upstream::serve(|mut peer, _| while peer.try_read_frame().is_some() {});
+        let gateway = shared(driver, upstream.address).start();
+        let mut clients = clients(&gateway);
+        for client in &mut clients {
+            client.send_frame(&bolt::request(1, "demo.A:1.0", "echo", b"x"));
+        }
+        gateway.wait_for_metric("hangu_upstream_requests_active", &[], WORKERS as f64);
+        drop(clients);
+        gateway.wait_for_metric("hangu_upstream_requests_active", &[], 0.0);
+    }
+}
