@@ -107,6 +107,7 @@ fn java_consumers_understand_each_failure() {
         ("refused", refused_address(), "*"),
         ("no-route", provider, "elsewhere.*"),
         ("deadline", provider, "*"),
+        ("busy", provider, "*"),
         ("garbage", garbage.address, "*"),
         ("lost", lost.address, "*"),
     ];
@@ -127,6 +128,8 @@ fn java_consumers_understand_each_failure() {
         ]}));
         clusters.push(json!({
             "name": name, "protocol": "bolt", "endpoints": [{"address": upstream.to_string()}],
+            // None may wait for the connection that is dialled for the first request.
+            "pending_max": if name == "busy" { 0 } else { 100 },
         }));
     }
     let config = json!({

@@ -57,7 +57,7 @@ fn nginx_serves_through_the_gateway() {
     ]}]);
     let place = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let gateway =
-        Running::start("nginx", config(place, "http1", hosts, &[("main", nginx.address)]));
+        Running::start("before-nginx", config(place, "http1", hosts, &[("main", nginx.address)]));
 
     let mut client = Peer::connect(place);
     // Keep-alive: one upstream connection serves all requests of this one client.
