@@ -11,7 +11,7 @@ use crate::{
     upstream::PoolLimits,
 };
 
-/// One version of the configuration, compiled. Cloning shares.
+/// One version of the configuration, compiled. Cloning shares; see [`Snapshot::for_worker`].
 #[derive(Clone)]
 pub struct Snapshot {
     /// The configuration.
@@ -19,6 +19,7 @@ pub struct Snapshot {
     tables: Arc<[Table]>,
 }
 
+#[derive(Clone)]
 struct Table {
     routes: RouteTable,
     /// Index of the table's first route among all routes.
@@ -56,6 +57,13 @@ impl Snapshot {
         });
         let tables = tables.collect::<Result<_, CompileError>>()?;
         Ok(Self { config: Arc::new(config), tables })
+    }
+
+    /// A snapshot of a worker's own: regular expressions keep caches, which threads would have to
+    /// share under a lock.
+    #[must_use]
+    pub fn for_worker(&self) -> Self {
+        Self { config: Arc::clone(&self.config), tables: self.tables.iter().cloned().collect() }
     }
 
     /// The names behind all indices.

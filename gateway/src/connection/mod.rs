@@ -29,6 +29,8 @@ pub struct Connection {
     pub side: Side,
     /// The peer.
     pub peer: SocketAddr,
+    /// The peer's IP address as text, for the heads of requests.
+    pub peer_text: Box<[u8]>,
     /// The descriptor, shared with the tasks that read and write it.
     pub socket: Rc<Socket>,
     /// What is spoken on it.
@@ -142,6 +144,7 @@ impl Connection {
         Self {
             side,
             peer,
+            peer_text: peer.ip().to_string().into_bytes().into(),
             socket: Rc::new(socket),
             talk,
             state: State::Open,

@@ -121,7 +121,7 @@ impl Core {
             settings,
             now,
             endpoints: Endpoints::new(&snapshot, random),
-            snapshot: Rc::new((*snapshot).clone()),
+            snapshot: Rc::new(snapshot.for_worker()),
             connections: Slab::default(),
             exchanges: Slab::default(),
             counters,

@@ -1,7 +1,5 @@
 //! What the gateway changes in the head of an HTTP request before it routes and forwards it.
 
-use std::net::IpAddr;
-
 use hangu_codecs::{Head, HttpRequest, Method, Status};
 
 use super::{Core, failure::Failure};
@@ -37,7 +35,7 @@ impl Core {
             normalize(&config.path_normalization, request, &mut self.path)?;
         }
         if let Some(client) = self.connections.get(connection) {
-            forward_for(request, client.peer.ip(), config.xff.trusted_hops);
+            forward_for(request, &client.peer_text, config.xff.trusted_hops);
         }
         Ok(())
     }
@@ -63,64 +61,38 @@ fn normalize(
 /// Of what the request says itself only the last `trusted_hops` addresses of `X-Forwarded-For`
 /// are believed, those that trusted proxies added; then comes the peer's own address. Without
 /// trusted hops `X-Forwarded-Proto` and `Forwarded` are dropped as well.
-fn forward_for(request: &mut HttpRequest, peer: IpAddr, trusted_hops: u8) {
-    let mut value =
-        ForwardedFor { kept: Vec::new(), short: [0; ADDRESS_BYTES_MAX], short_bytes: 0 };
+fn forward_for(request: &mut HttpRequest, peer: &[u8], trusted_hops: u8) {
     if trusted_hops == 0 {
         request.fields.remove(b"forwarded");
         request.fields.remove(b"x-forwarded-proto");
+        request.fields.set(FORWARDED_FOR, peer);
     } else {
-        value.keep_last(request, usize::from(trusted_hops));
+        let mut addresses = last_hops(request, usize::from(trusted_hops));
+        addresses.extend_from_slice(peer);
+        request.fields.set(FORWARDED_FOR, &addresses);
     }
-    value.push_address(peer);
-    request.fields.set(b"X-Forwarded-For", value.as_bytes());
     if request.fields.find(b"x-forwarded-proto").is_none() {
         request.fields.push(b"X-Forwarded-Proto", b"http");
     }
 }
 
-/// The value of `X-Forwarded-For`. Most have one address, which fits without an allocation.
-struct ForwardedFor {
-    kept: Vec<u8>,
-    short: [u8; ADDRESS_BYTES_MAX],
-    short_bytes: usize,
-}
+const FORWARDED_FOR: &[u8] = b"X-Forwarded-For";
 
-/// The longest text of an IP address: an IPv6 address with an embedded IPv4 one.
-const ADDRESS_BYTES_MAX: usize = 45;
-
-impl ForwardedFor {
-    fn keep_last(&mut self, request: &HttpRequest, hops: usize) {
-        let all: Vec<&[u8]> = request
-            .fields
-            .all(b"x-forwarded-for")
-            .flat_map(|value| value.split(|it| *it == b','))
-            .map(<[u8]>::trim_ascii)
-            .filter(|it| !it.is_empty())
-            .collect();
-        for address in all.iter().skip(all.len().saturating_sub(hops)) {
-            self.kept.extend_from_slice(address);
-            self.kept.extend_from_slice(b", ");
-        }
+/// The last addresses that the request was forwarded for, each with a comma behind it.
+fn last_hops(request: &HttpRequest, hops: usize) -> Vec<u8> {
+    let all: Vec<&[u8]> = request
+        .fields
+        .all(FORWARDED_FOR)
+        .flat_map(|value| value.split(|it| *it == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|it| !it.is_empty())
+        .collect();
+    let mut kept = Vec::new();
+    for address in all.iter().skip(all.len().saturating_sub(hops)) {
+        kept.extend_from_slice(address);
+        kept.extend_from_slice(b", ");
     }
-
-    fn push_address(&mut self, address: IpAddr) {
-        use std::io::Write;
-        let mut room = &mut self.short[..];
-        // The room fits every address.
-        let _ = write!(room, "{address}");
-        self.short_bytes = ADDRESS_BYTES_MAX - room.len();
-        if !self.kept.is_empty() {
-            self.kept.extend_from_slice(self.short.get(..self.short_bytes).unwrap_or_default());
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        if self.kept.is_empty() {
-            return self.short.get(..self.short_bytes).unwrap_or_default();
-        }
-        &self.kept
-    }
+    kept
 }
 
 #[cfg(test)]
@@ -133,7 +105,7 @@ mod tests {
             let (name, value) = line.split_once(": ").unwrap();
             request.fields.push(name.as_bytes(), value.as_bytes());
         }
-        forward_for(&mut request, "192.0.2.9".parse().unwrap(), trusted_hops);
+        forward_for(&mut request, b"192.0.2.9", trusted_hops);
         let text = |it: &[u8]| String::from_utf8(it.to_vec()).unwrap();
         request.fields.iter().map(|(n, v)| (text(n), text(v))).collect()
     }
