@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::backend::Backend;
 use crate::load::{Latency, Load};
 use crate::process;
-use crate::proxy::{Plan, Programs, Proxy, Running, Upstreams};
+use crate::proxy::{Plan, Presence, Programs, Proxy, Running, Upstreams};
 use crate::workload::Workload;
 
 /// What to compare.
@@ -20,7 +20,7 @@ pub struct Settings {
     pub workloads: Vec<&'static Workload>,
     /// Columns.
     pub proxies: Vec<&'static Proxy>,
-    /// What becomes of a proxy that is not installed.
+    /// What becomes of a peer that is not installed.
     pub missing: Missing,
     /// Rounds of each proxy and workload.
     pub rounds: usize,
@@ -34,13 +34,19 @@ pub struct Settings {
     pub programs: Programs,
 }
 
-/// What becomes of a proxy that is not installed.
+/// What becomes of a peer that is not installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// It is left out with a warning: the comparison takes what is there.
     LeftOut,
     /// The comparison fails: this proxy was asked for.
     Fails,
+}
+
+impl Settings {
+    fn may_do_without(&self, proxy: &Proxy) -> bool {
+        self.missing == Missing::LeftOut && proxy.presence == Presence::Optional
+    }
 }
 
 /// All that a comparison found.
@@ -190,7 +196,7 @@ fn start_all(
     for proxy in &settings.proxies {
         match (proxy.version)(&settings.programs) {
             Ok(version) => comparison.versions.push((proxy.name, version)),
-            Err(error) if settings.missing == Missing::LeftOut => {
+            Err(error) if settings.may_do_without(proxy) => {
                 comparison.warnings.push(format!("{} is left out: {error}", proxy.name));
                 continue;
             }

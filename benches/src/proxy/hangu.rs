@@ -3,10 +3,11 @@
 use std::io;
 use std::process::Command;
 
-use super::{Plan, Proxy, version_line};
+use super::{Plan, Presence, Proxy, version_line};
 
 pub(super) const HANGU: Proxy = Proxy {
     name: "hangu",
+    presence: Presence::Required,
     carries: |_| true,
     version: |programs| version_line(&programs.hangu, "version"),
     command: |plan| command(plan, "auto"),
@@ -14,6 +15,7 @@ pub(super) const HANGU: Proxy = Proxy {
 
 pub(super) const HANGU_EPOLL: Proxy = Proxy {
     name: "hangu-epoll",
+    presence: Presence::Required,
     carries: |_| true,
     version: |programs| version_line(&programs.hangu, "version"),
     command: |plan| command(plan, "epoll"),

@@ -24,6 +24,8 @@ use crate::workload::Protocol;
 pub struct Proxy {
     /// The name on the command line and in the report.
     pub name: &'static str,
+    /// Whether a comparison can do without it.
+    pub presence: Presence,
     /// Whether it can carry a protocol at all.
     pub carries: fn(Protocol) -> bool,
     /// What it says its version is; an error if it is not installed.
@@ -31,6 +33,15 @@ pub struct Proxy {
     /// Writes its configuration into the plan's directory and gives the command that starts it in
     /// the foreground.
     pub command: fn(&Plan) -> io::Result<Command>,
+}
+
+/// Whether a comparison can do without a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Part of what is built together with the bench.
+    Required,
+    /// A peer: without it the comparison takes those that are installed.
+    Optional,
 }
 
 /// All proxies; the first is the yardstick that the others are divided by.

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Proxy, version_line};
+use super::{Presence, Proxy, version_line};
 use crate::workload::Protocol;
 
 pub(super) const NGINX: Proxy = Proxy {
     name: "nginx",
+    presence: Presence::Optional,
     carries: |protocol| matches!(protocol, Protocol::Http1 { .. }),
     version: |_| version_line(Path::new("nginx"), "-v"),
     command: |plan| {

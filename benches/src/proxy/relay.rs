@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-use super::Proxy;
+use super::{Presence, Proxy};
 
 pub(super) const RELAY: Proxy = Proxy {
     name: "relay",
+    presence: Presence::Required,
     carries: |_| true,
     version: |_| Ok(format!("byte relay {}", env!("CARGO_PKG_VERSION"))),
     command: |plan| {
