@@ -8,7 +8,6 @@ use hangu_config::Config;
 use crate::{
     route::{CompileError, RouteTable},
     telemetry::{ClusterNames, Layout, RouteNames},
-    upstream::PoolLimits,
 };
 
 /// One version of the configuration, compiled. Cloning shares; see [`Snapshot::for_worker`].
@@ -36,6 +35,15 @@ pub struct Found {
     pub cluster: usize,
     /// From the begin of the request to the end of the response.
     pub timeout: Option<Duration>,
+}
+
+/// How many connections and waiting exchanges a pool may have.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Connections of this worker to one endpoint, those being established included.
+    pub connections_max: u32,
+    /// Exchanges of this worker that wait for one endpoint.
+    pub pending_max: u32,
 }
 
 impl Snapshot {

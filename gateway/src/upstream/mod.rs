@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use hangu_codecs::protocol::Pooling;
 
-use crate::connection::ConnectionId;
+use crate::{connection::ConnectionId, snapshot::PoolLimits};
 
 /// The index and generation of an exchange in the worker's slab.
 pub type ExchangeParts = (u32, u32);
@@ -36,15 +36,6 @@ pub enum Acquired {
     Dial,
     /// Too many wait already.
     Overloaded,
-}
-
-/// How many connections and waiting exchanges a pool may have.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolLimits {
-    /// Connections of this worker to one endpoint, those being established included.
-    pub connections_max: u32,
-    /// Exchanges of this worker that wait for one endpoint.
-    pub pending_max: u32,
 }
 
 impl Pool {
