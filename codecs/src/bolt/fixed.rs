@@ -101,6 +101,7 @@ impl Fixed {
     /// # Errors
     /// An unknown protocol code, type or command, or a length that is negative to Java, which
     /// reads class and header lengths as signed shorts and the content length as a signed int.
+    #[inline(always)]
     pub fn read(input: &[u8]) -> Result<Option<Self>, Error> {
         let parsed = match input.first() {
             None => return Ok(None),
@@ -252,12 +253,12 @@ impl Places {
         Some(Version::V2 { minor: *head.get(1)?, switches: *head.get(11)? })
     }
 
-    /// The header block of the head.
+    /// Class name and header block of the head.
     #[inline]
-    pub(super) fn block<'a>(&self, head: &'a [u8]) -> Option<&'a [u8]> {
+    pub(super) fn class_and_block<'a>(&self, head: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let lengths = head.get(self.lengths..)?;
         let class_bytes = u16::from_be_bytes(*lengths.first_chunk()?);
-        head.get(self.class + usize::from(class_bytes)..)
+        head.get(self.class..)?.split_at_checked(usize::from(class_bytes))
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 
-use super::fixed::{Fixed, Kind, Places, Version};
+use super::fixed::{Fixed, Kind, ONEWAY, Places, Version};
 use super::{NAME, header, status};
 use crate::codec::Fault;
 use crate::message::RpcOutcome;
@@ -38,7 +38,7 @@ impl Wire for Bolt {
     const ID_MAX: u32 = i32::MAX as u32;
     type Shape = Shape;
 
-    #[inline]
+    #[inline(always)]
     fn prefix(input: &[u8]) -> Result<Option<Prefix<Shape>>, Error> {
         let Some(fixed) = Fixed::read(input)? else { return Ok(None) };
         let kind = match fixed.kind {
@@ -68,35 +68,33 @@ impl Wire for Bolt {
         payload: RpcPayload<'a>,
         fields_max: usize,
     ) -> Result<RpcHead<'a>, Error> {
-        let Some((fixed, class, block)) = split(head) else { return Err(HEAD) };
-        let Some(found) = find(block, fields_max)? else {
-            return opaque(head, payload, fixed, class);
+        // The prefix was read before, so the places are enough.
+        let Some(begin) = begin(head) else { return Err(HEAD) };
+        let Some(found) = find(begin.block, fields_max)? else {
+            return opaque(head, payload, &begin);
         };
-        let (said, two_way) = match fixed.kind {
-            Kind::Request { timeout_ms } => (timeout_ms, true),
-            Kind::Oneway { timeout_ms } => (timeout_ms, false),
-            Kind::Response { status } => {
-                return Ok(RpcHead {
-                    outcome: outcome(status, found.is_error),
-                    fields: header::fields(block),
-                    ..bare(head, payload)
-                });
-            }
-            Kind::Heartbeat { .. } | Kind::HeartbeatAnswer { .. } => {
-                return Ok(bare(head, payload));
+        let fields = header::fields(begin.block);
+        let (two_way, said) = match begin.word {
+            Word::Request(said) => (true, said),
+            Word::Oneway(said) => (false, said),
+            Word::Response(status) => {
+                let outcome = outcome(status, found.is_error);
+                return Ok(RpcHead { outcome, fields, ..bare(head, payload) });
             }
         };
-        let is_sofa = fixed.codec == super::CODEC_HESSIAN2 && class == super::CLASS_REQUEST;
+        let method = match found.method {
+            Some(method) => method,
+            None if begin.is_hessian2_request() => {
+                hessian2::sofa_method(first(payload)).unwrap_or_default()
+            }
+            None => &[],
+        };
         Ok(RpcHead {
             two_way,
             service: found.target_service.or(found.service).unwrap_or_default(),
-            method: match found.method {
-                Some(method) => method,
-                None if is_sofa => hessian2::sofa_method(first(payload)).unwrap_or_default(),
-                None => &[],
-            },
+            method,
             timeout: smallest(milliseconds(said), found.deadline),
-            fields: header::fields(block),
+            fields,
             ..bare(head, payload)
         })
     }
@@ -113,7 +111,7 @@ impl Wire for Bolt {
         let content_bytes = content_bytes(frame)?;
         let start = output.len();
         match frame.timeout {
-            Some(left) if says_more(places.block(frame.head).ok_or(unfit)?, left) => {
+            Some(left) if says_more(places.class_and_block(frame.head).ok_or(unfit)?.1, left) => {
                 write_with_deadline(frame.head, left, output).ok_or(unfit)?;
             }
             _ => output.extend_from_slice(frame.head),
@@ -220,25 +218,60 @@ fn find(block: &[u8], fields_max: usize) -> Result<Option<Found<'_>>, Error> {
     Ok(Some(found))
 }
 
+/// What a head says, once its prefix was read.
+struct Begin<'a> {
+    word: Word,
+    codec: u8,
+    class: &'a [u8],
+    block: &'a [u8],
+}
+
+/// What only one kind of frame says.
+enum Word {
+    Request(i32),
+    Oneway(i32),
+    Response(u16),
+}
+
+impl Begin<'_> {
+    fn is_hessian2_request(&self) -> bool {
+        self.codec == super::CODEC_HESSIAN2 && self.class == super::CLASS_REQUEST
+    }
+}
+
+#[inline]
+fn begin(head: &[u8]) -> Option<Begin<'_>> {
+    let request = Places::of_request(head);
+    let places = request.or_else(|| Places::of_response(head))?;
+    let word = head.get(places.word..)?;
+    let word = match request {
+        Some(_) => {
+            let said = i32::from_be_bytes(*word.first_chunk()?);
+            let is_oneway = *head.get(places.id.checked_sub(4)?)? == ONEWAY;
+            if is_oneway { Word::Oneway(said) } else { Word::Request(said) }
+        }
+        None => Word::Response(u16::from_be_bytes(*word.first_chunk()?)),
+    };
+    let (class, block) = places.class_and_block(head)?;
+    Some(Begin { word, codec: *head.get(places.id + 4)?, class, block })
+}
+
 /// A header that is no list of fields: Bolt leaves it to whoever registered the class, so it is
 /// forwarded as it is; but in SOFA's own classes it is an error.
+#[cold]
 fn opaque<'a>(
     head: &'a [u8],
     payload: RpcPayload<'a>,
-    fixed: Fixed,
-    class: &[u8],
+    begin: &Begin<'_>,
 ) -> Result<RpcHead<'a>, Error> {
-    if class == super::CLASS_REQUEST || class == super::CLASS_RESPONSE {
+    if begin.class == super::CLASS_REQUEST || begin.class == super::CLASS_RESPONSE {
         return Err(FIELDS);
     }
     let bare = bare(head, payload);
-    Ok(match fixed.kind {
-        Kind::Request { timeout_ms } => {
-            RpcHead { two_way: true, timeout: milliseconds(timeout_ms), ..bare }
-        }
-        Kind::Oneway { timeout_ms } => RpcHead { timeout: milliseconds(timeout_ms), ..bare },
-        Kind::Response { status } => RpcHead { outcome: outcome(status, false), ..bare },
-        Kind::Heartbeat { .. } | Kind::HeartbeatAnswer { .. } => bare,
+    Ok(match begin.word {
+        Word::Request(said) => RpcHead { two_way: true, timeout: milliseconds(said), ..bare },
+        Word::Oneway(said) => RpcHead { timeout: milliseconds(said), ..bare },
+        Word::Response(status) => RpcHead { outcome: outcome(status, false), ..bare },
     })
 }
 
