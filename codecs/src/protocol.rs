@@ -52,6 +52,7 @@ impl Protocol {
     /// to be right and none has, the answer is [`Sniffed::More`]. At [`SNIFF_BYTES_MAX`] bytes
     /// the answer is final.
     pub fn sniff(allowed: &[&'static Protocol], first: &[u8]) -> Sniffed {
+        let first = first.get(..SNIFF_BYTES_MAX).unwrap_or(first);
         let mut undecided = false;
         for protocol in allowed {
             match (protocol.sniff)(first) {

@@ -94,6 +94,8 @@ fn first_bytes_are_decided_at_the_limit_and_the_decision_stands() {
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         b"\xda\xbb\xc2\x00\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         &[b'A'; 30],
+        b"-----------------------PRI * -G1\0\r\0/",
+        b"AAAAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1\r\n",
         &[0; 30],
         &[1; 30],
         &[2; 30],
