@@ -57,6 +57,12 @@ impl Tally {
         self.latencies.len()
     }
 
+    /// Whether nothing was answered, rightly or wrongly.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.requests() == 0 && self.faults.is_empty()
+    }
+
     /// Right answers a second.
     #[must_use]
     pub fn requests_per_second(&self) -> f64 {
