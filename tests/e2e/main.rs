@@ -14,6 +14,7 @@ mod bolt;
 mod bolt_failures;
 mod connections;
 mod forwarding;
+mod hostile_peers;
 mod http;
 mod http_bodies;
 mod http_failures;

@@ -10,6 +10,8 @@ use std::{
     },
 };
 
+use socket2::{Domain, Socket, Type};
+
 use crate::{
     Peer,
     bolt::{Frame, Kind},
@@ -147,6 +149,26 @@ impl Drop for Upstream {
 pub fn refused_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address")
+}
+
+/// An address of 127.0.0.1 at which no connection comes about and none is refused: its queue is
+/// full for as long as what comes with it is kept.
+pub fn deaf_address() -> (SocketAddr, Vec<Socket>) {
+    let open = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let listener = open();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    listener.bind(&any.into()).expect("a free port");
+    listener.listen(0).expect("it listens");
+    let address = listener.local_addr().expect("an address").as_socket().expect("of IPv4");
+    let mut kept = vec![listener];
+    for _ in 0..4 {
+        let filler = open();
+        filler.set_nonblocking(true).expect("the mode");
+        // Those beyond the queue are never answered.
+        let _ = filler.connect(&address.into());
+        kept.push(filler);
+    }
+    (address, kept)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

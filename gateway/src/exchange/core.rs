@@ -218,7 +218,7 @@ impl Core {
                 let side = Side::Upstream { cluster, endpoint };
                 let talk = Talk::Known { protocol, codec };
                 let id = self.admit(Connection::new(side, address, socket, talk, self.now));
-                self.offer(id);
+                self.shelter(id, |core| core.offer(id));
             }
             Err(error) => self.on_dial_failure(cluster, endpoint, &error),
         }
@@ -226,7 +226,7 @@ impl Core {
     }
 
     fn on_dial_failure(&mut self, cluster: usize, endpoint: usize, error: &DialError) {
-        let Some((protocol, _)) = self.snapshot.pool(cluster) else { return };
+        let Some((protocol, limits)) = self.snapshot.pool(cluster) else { return };
         self.counters.endpoint(cluster, endpoint).connect_failures.increment();
         let reason = match error {
             DialError::TimedOut => {
@@ -241,8 +241,9 @@ impl Core {
         self.counters.error(ReasonPlace::Upstream(cluster), reason);
         tracing::debug!(cluster, endpoint, %error, "cannot connect");
         let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
-        // Each exclusive dial was for one exchange, a shared one for all that wait.
-        let failed = if super::is_exclusive(protocol) {
+        // Each exclusive dial was for one exchange, a shared one for all that wait; and so was the
+        // last one, when no connection stands that could still serve them.
+        let failed = if super::is_exclusive(protocol) && !pool.is_forsaken() {
             pool.next_waiting().into_iter().collect()
         } else {
             pool.take_waiting()
@@ -255,6 +256,10 @@ impl Core {
             };
             self.fail(super::ExchangeId::new(parts.0, parts.1), Failure::because(status, reason));
         }
+        let pool = self.endpoints.pool(cluster, endpoint);
+        if pool.is_some_and(|pool| pool.should_dial(protocol.pooling, limits)) {
+            self.dial(cluster, endpoint);
+        }
     }
 
     /// Sets the timer of a connection if something is due before the one that is set.
@@ -264,7 +269,19 @@ impl Core {
         if due < connection.timer_at {
             connection.timer_at = due;
             self.timers.push(std::cmp::Reverse((due, id)));
+            self.sweep_timers();
         }
+    }
+
+    /// Forgets timers that were replaced or whose connection is gone, once they are most of all:
+    /// idle timeouts are long, and many short connections would leave one each.
+    fn sweep_timers(&mut self) {
+        let live = self.connections.len().max(TIMERS_MIN);
+        if self.timers.len() <= live.saturating_mul(2) {
+            return;
+        }
+        let connections = &self.connections;
+        self.timers.retain(|it| connections.get(it.0.1).is_some_and(|its| its.timer_at == it.0.0));
     }
 
     /// When something is next due on a connection.
@@ -366,7 +383,7 @@ impl Core {
                 break;
             }
             self.timers.pop();
-            self.on_timer(id, at);
+            self.shelter(id, |core| core.on_timer(id, at));
         }
         self.work_off();
         self.log.flush();
@@ -403,6 +420,9 @@ impl Core {
 
 /// The golden ratio of 2^64, SplitMix64's step.
 const RANDOM_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// So few timers are never swept.
+const TIMERS_MIN: usize = 1024;
 
 /// A client that takes nothing of the last words to it for this long has heard enough.
 const FLUSH_STALL: Duration = Duration::from_secs(10);

@@ -16,8 +16,8 @@ use std::{
 
 use bytes::BytesMut;
 use hangu_codecs::{
-    Error, Event, Fault, Part, Protocol, Reason, Role, Status, codec::Note, message::End,
-    protocol::Sniffed,
+    Error, Event, Fault, OpenError, Part, Protocol, Reason, Role, Status, codec::Note,
+    message::End, protocol::Sniffed,
 };
 
 use super::{Core, ExchangeId, Work, failure::Failure, is_exclusive};
@@ -280,9 +280,9 @@ impl Core {
     pub(crate) fn work_off(&mut self) {
         loop {
             if let Some(id) = self.freed.pop() {
-                self.offer(id);
+                self.shelter(id, |core| core.offer(id));
             } else if let Some(id) = self.resume.pop() {
-                self.decode(id);
+                self.shelter(id, |core| core.decode(id));
             } else {
                 return;
             }
@@ -297,6 +297,9 @@ impl Core {
         }
         if matches!(connection.talk, Talk::Unknown) && !self.identify(id) {
             return self.wait_for_more(id);
+        }
+        if self.hold_back_asker(id) {
+            return self.set_timer(id);
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
         let mut input = std::mem::take(&mut connection.input);
@@ -592,7 +595,11 @@ impl Core {
                 return pool.offer(protocol.pooling, id);
             }
             let is_exclusive = is_exclusive(protocol);
-            let Ok(stream) = codec.open() else { return };
+            let stream = match codec.open() {
+                Ok(stream) => stream,
+                Err(OpenError::Full) => return pool.fill(id),
+                Err(OpenError::Closing) => return pool.withdraw(id),
+            };
             let Some((index, generation)) = pool.next_waiting() else { return };
             self.serve(ExchangeId::new(index, generation), id, stream);
             if is_exclusive {
@@ -606,6 +613,16 @@ impl Core {
         tracing::error!(?id, "a panic was caught; its connection is closed");
         self.close(id, Closed::Broken("panic"));
         self.work_off();
+    }
+
+    /// Lets a connection do a step that another one, a dial or a timer brought about. A panic
+    /// costs the connection whose step it is, not the one that came before, nor the worker.
+    pub(super) fn shelter(&mut self, id: ConnectionId, step: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| step(self))).is_err() {
+            self.counters.worker.panics.increment();
+            tracing::error!(?id, "a panic was caught; its connection is closed");
+            self.close(id, Closed::Broken("panic"));
+        }
     }
 }
 

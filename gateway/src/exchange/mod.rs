@@ -20,13 +20,13 @@ pub use remote::{Between, Letter, PostOffice};
 use std::{rc::Rc, time::Duration};
 
 use hangu_codecs::{
-    Head, Method, OwnedPart, Part, Protocol, Status, StreamId, Time,
+    Head, Method, OpenError, OwnedPart, Part, Protocol, Status, StreamId, Time,
     message::{End, RpcOutcome},
     protocol::Pooling,
 };
 
 use crate::{
-    connection::{ConnectionId, Id},
+    connection::{Blocked, ConnectionId, Id},
     snapshot::Snapshot,
     telemetry::Outcome,
     upstream::Acquired,
@@ -256,35 +256,43 @@ impl Core {
         }
     }
 
-    /// A stream on an upstream connection. One that gives none is taken out of its pool.
+    /// A stream on an upstream connection. One that gives none is taken out of its pool; one that
+    /// is full comes back when a stream of it ends.
     fn open(
         &mut self,
         connection: ConnectionId,
         cluster: usize,
         endpoint: usize,
     ) -> Option<StreamId> {
-        let opened = self
-            .connections
-            .get_mut(connection)
-            .and_then(|it| it.codec())
-            .and_then(|codec| codec.open().ok());
-        if opened.is_none()
-            && let Some(pool) = self.endpoints.pool(cluster, endpoint)
-        {
-            pool.withdraw(connection);
+        let codec = self.connections.get_mut(connection).and_then(|it| it.codec());
+        let opened = codec.map_or(Err(OpenError::Closing), |codec| codec.open());
+        if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
+            match opened {
+                Ok(_) => {}
+                Err(OpenError::Full) => pool.fill(connection),
+                Err(OpenError::Closing) => pool.withdraw(connection),
+            }
         }
-        opened
+        opened.ok()
     }
 
     fn let_wait(&mut self, id: ExchangeId, cluster: usize, endpoint: usize, part: Part<'_>) {
         let part = part.to_owned();
+        let is_large = relay::held_bytes(&part) > WAITING_BYTES_MAX;
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let downstream = exchange.downstream;
         match &mut exchange.upstream {
             Upstream::Waiting(parts) => parts.insert(0, part),
             other => *other = Upstream::Waiting(vec![part]),
         }
         if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
             pool.wait(id.parts());
+        }
+        if is_large
+            && let Peer::Local { connection, .. } = downstream
+            && let Some(client) = self.connections.get_mut(connection)
+        {
+            client.blocked = Some(Blocked::Waiting);
         }
         self.counters.cluster(cluster).requests_pending.increment();
     }
@@ -318,10 +326,10 @@ impl Core {
         if !matches!(encoded, Some(Ok(()))) {
             return self.fail(id, failure::Failure::internal("request_not_encodable"));
         }
-        if is_oneway {
-            return self.complete(id);
-        }
         self.hold_back(id, connection);
+        if is_oneway {
+            self.complete(id);
+        }
     }
 
     /// Gives up a stream that was opened for an exchange that is gone.

@@ -95,9 +95,8 @@ impl Core {
             }
             return;
         }
-        let has_waiting =
-            self.endpoints.pool(cluster, endpoint).is_some_and(|pool| pool.waiting() > 0);
-        if has_waiting {
+        let pool = self.endpoints.pool(cluster, endpoint);
+        if pool.is_some_and(|pool| pool.waiting() > 0 || pool.is_full(id)) {
             self.freed.push(id);
         }
     }

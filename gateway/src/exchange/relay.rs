@@ -1,6 +1,6 @@
 //! Carrying parts from one side of an exchange to the other, and holding back who is too fast.
 
-use hangu_codecs::{EncodeError, Head, Part, StreamId};
+use hangu_codecs::{EncodeError, Head, OwnedPart, Part, StreamId, protocol::Kind};
 
 use super::{
     Core, Exchange, ExchangeId, Peer, Upstream, WAITING_BYTES_MAX,
@@ -10,7 +10,7 @@ use super::{
     outcome_of,
 };
 use crate::{
-    connection::{Blocked, ConnectionId, State},
+    connection::{Blocked, ConnectionId, Side, State},
     telemetry::ReasonPlace,
 };
 
@@ -38,7 +38,7 @@ impl Core {
         match &mut exchange.upstream {
             Upstream::Waiting(parts) => {
                 parts.push(part.to_owned());
-                let held: usize = parts.iter().map(hangu_codecs::OwnedPart::bytes).sum();
+                let held: usize = parts.iter().map(held_bytes).sum();
                 if held > WAITING_BYTES_MAX
                     && let Some(connection) = from.and_then(|it| self.connections.get_mut(it))
                 {
@@ -209,7 +209,7 @@ impl Core {
             return;
         }
         if unsent > UNSENT_BYTES_MAX {
-            if let crate::connection::Side::Downstream { listener } = client.side {
+            if let Side::Downstream { listener } = client.side {
                 self.counters.error(ReasonPlace::Downstream(listener), "slow_reader");
             }
             return self.close(to, Closed::Broken("slow_reader"));
@@ -218,6 +218,30 @@ impl Core {
         if client.blocked.replace(Blocked::Output(to)) != Some(Blocked::Output(to)) {
             client.blocking.push(to);
         }
+    }
+
+    /// Stops reading a client that has not taken enough of its answers to ask for more, whoever
+    /// gave them; says whether it is stopped. What follows a request that has begun is read on:
+    /// its upstream holds it back.
+    pub(super) fn hold_back_asker(&mut self, id: ConnectionId) -> bool {
+        let Some(client) = self.connections.get_mut(id) else { return false };
+        let Side::Downstream { listener } = client.side else { return false };
+        let Some(protocol) = client.protocol() else { return false };
+        let unsent_max = match protocol.kind {
+            Kind::Http if client.in_flight() > 0 => return false,
+            Kind::Http => UNSENT_HIGH,
+            Kind::Rpc => self.snapshot.downstream_limits(listener).rpc.unsent_bytes_max,
+        };
+        let own = Blocked::Output(id);
+        if client.input_ended || client.unsent_bytes() <= unsent_max {
+            client.blocked.take_if(|by| *by == own);
+            return false;
+        }
+        client.head_since = None;
+        if client.blocked.replace(own) != Some(own) {
+            client.blocking.push(id);
+        }
+        true
     }
 
     fn complete_if_ended(&mut self, id: ExchangeId) {
@@ -259,6 +283,11 @@ fn note_response(exchange: &mut Exchange, part: &Part<'_>) {
     let Head::HttpResponse(response) = head else { return };
     let connected = exchange.asks_connect && (200..300).contains(&response.status);
     exchange.progress.is_tunnel = response.status == 101 || connected;
+}
+
+/// What a part that waits takes, its own size included: a body may come in pieces of one byte.
+pub(super) fn held_bytes(part: &OwnedPart) -> usize {
+    part.bytes().saturating_add(size_of::<OwnedPart>())
 }
 
 fn data_bytes(part: &Part<'_>) -> u64 {

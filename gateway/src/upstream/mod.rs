@@ -17,6 +17,8 @@ pub struct Pool {
     idle: Vec<ConnectionId>,
     /// Multiplexed pooling: connections that take streams.
     shared: Vec<ConnectionId>,
+    /// Multiplexed pooling: connections that take streams again when one of theirs ends.
+    full: Vec<ConnectionId>,
     next_shared: usize,
     /// Connections established, idle or not.
     established: u32,
@@ -118,6 +120,7 @@ impl Pool {
     /// A connection takes a stream: an exclusive one again, after its stream ended; a shared one
     /// from now on (offering it twice changes nothing).
     pub fn offer(&mut self, pooling: Pooling, id: ConnectionId) {
+        self.full.retain(|it| *it != id);
         match pooling {
             Pooling::Exclusive => self.idle.push(id),
             Pooling::Multiplexed if self.shared.contains(&id) => {}
@@ -125,8 +128,20 @@ impl Pool {
         }
     }
 
-    /// A connection takes no streams for now or for ever.
+    /// A connection takes no streams until one of its own ends.
+    pub fn fill(&mut self, id: ConnectionId) {
+        self.withdraw(id);
+        self.full.push(id);
+    }
+
+    /// Whether a connection was full and is to be offered again now that a stream of it ended.
+    pub fn is_full(&self, id: ConnectionId) -> bool {
+        self.full.contains(&id)
+    }
+
+    /// A connection takes no streams any more.
     pub fn withdraw(&mut self, id: ConnectionId) {
+        self.full.retain(|it| *it != id);
         self.idle.retain(|it| *it != id);
         self.shared.retain(|it| *it != id);
     }
@@ -135,6 +150,11 @@ impl Pool {
     pub fn gone(&mut self, id: ConnectionId) {
         self.withdraw(id);
         self.established = self.established.saturating_sub(1);
+    }
+
+    /// Whether no connection stands and none is being established.
+    pub fn is_forsaken(&self) -> bool {
+        self.established == 0 && self.dialling == 0
     }
 
     /// Whether a dial would be allowed and useful: someone waits and nobody dials for them.
