@@ -45,7 +45,8 @@ pub(super) fn sort<'a>(
     for header in headers {
         let (name, value) = (header.name.as_bytes(), header.value);
         match known(name) {
-            None => push(passed, name, value),
+            None if limits.lenient.response_folds => push_unfolded(passed, name, value),
+            None => passed.push(name, value),
             Some(Known::Connection) => options.read(value, limits)?,
             Some(Known::ContentLength) => {
                 let length = content_length(value, limits.lenient)?;
@@ -95,7 +96,7 @@ pub(super) fn sort<'a>(
 }
 
 /// Copies a field; a fold, which only a lenient reader lets through, becomes spaces.
-fn push(passed: &mut Fields, name: &[u8], value: &[u8]) {
+fn push_unfolded(passed: &mut Fields, name: &[u8], value: &[u8]) {
     if memchr::memchr(b'\n', value).is_none() {
         return passed.push(name, value);
     }

@@ -60,9 +60,9 @@ pub(super) fn is_refused_in_trailers(name: &[u8]) -> bool {
 }
 
 /// Whether a byte may stand in a token (RFC 9110 §5.6.2).
+#[expect(clippy::indexing_slicing, reason = "a byte is a place in a table of 256")]
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&'
-        | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+    TOKEN_BYTES[usize::from(byte)]
 }
 
 /// Whether these bytes are a token (RFC 9110 §5.6.2).
@@ -81,6 +81,38 @@ fn framing(name: &[u8], lower: &[u8], known: Known) -> Option<Known> {
     let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.iter().map(dashed).eq(lower.iter().copied()).then_some(Known::Disguised)
 }
+
+/// A table: each name that is written is checked byte by byte.
+#[expect(clippy::indexing_slicing, reason = "made by the compiler, which stops at a bad index")]
+static TOKEN_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    loop {
+        let is_token = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        table[byte as usize] = is_token;
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {
