@@ -116,13 +116,19 @@ on_every_driver! {
     fn a_request_from_the_upstream_is_dropped_and_counted(driver) {
         let upstream = Upstream::serve(|mut peer, _| {
             while let Some(frame) = peer.try_read_frame() {
-                peer.send_frame(&request(frame.id, b"a question of the provider's"));
+                if frame.kind != Kind::Request {
+                    continue; // what the gateway says to the question
+                }
+                let question = request(frame.id, b"a question of the provider's");
+                peer.send_frame(&question);
                 peer.send_frame(&frame.echo());
             }
         });
         let gateway = Setup::bolt(driver, upstream.address).start();
         let mut client = gateway.connect();
         serves(&mut client, 1, 5);
+        let reason = "reason=\"request_from_server\"";
+        gateway.wait_for_metric("hangu_upstream_errors_total", &[reason], 5.0);
     }
 
     fn a_lost_upstream_answers_all_that_is_in_flight_and_is_dialled_anew(driver) {

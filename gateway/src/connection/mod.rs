@@ -193,6 +193,13 @@ impl Connection {
         }
     }
 
+    /// Something moved. An upstream's heartbeats do not count: without a stream it is idle.
+    pub fn renew(&mut self, now: Time) {
+        if matches!(self.side, Side::Downstream { .. }) || self.in_flight() > 0 {
+            self.active_at = now;
+        }
+    }
+
     /// Bytes that the peer has not taken yet.
     pub fn unsent_bytes(&mut self) -> usize {
         let pending = self.codec().map_or(0, |codec| codec.output().len());

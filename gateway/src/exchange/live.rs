@@ -111,15 +111,19 @@ impl Core {
             return Poll::Ready(Output::Closed);
         };
         let mut sending = std::mem::take(&mut connection.sending);
-        if sending.is_empty() {
+        if sending.is_empty()
+            && let Talk::Known { codec, .. } = &mut connection.talk
+            && !codec.output().is_empty()
+        {
             let spare = std::mem::take(&mut connection.spare);
-            if let Some(codec) = connection.codec() {
-                sending = Sending::take_from(codec.output(), spare);
-            }
+            sending = Sending::take_from(codec.output(), spare);
         }
         if !sending.is_empty() {
             connection.writing_bytes = sending.len();
             return Poll::Ready(Output::Write(sending));
+        }
+        if connection.spare.capacity() > IDLE_SPARE_BYTES_MAX {
+            connection.spare = BytesMut::new();
         }
         if connection.state == State::Flushing {
             return self.on_flushed(id);
@@ -176,7 +180,7 @@ impl Core {
         if bytes == 0 {
             return self.on_input_end(id);
         }
-        connection.active_at = now;
+        connection.renew(now);
         connection.learn_read(bytes, room);
         connection.bytes_received += bytes as u64;
         match connection.side {
@@ -243,7 +247,7 @@ impl Core {
         {
             connection.spare = spare;
         }
-        connection.active_at = now;
+        connection.renew(now);
         connection.bytes_sent += bytes as u64;
         match connection.side {
             Side::Downstream { listener } => {
@@ -592,7 +596,8 @@ impl Core {
             let Talk::Known { protocol, codec } = &mut connection.talk else { return };
             let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
             if pool.waiting() == 0 {
-                return pool.offer(protocol.pooling, id);
+                pool.offer(protocol.pooling, id);
+                return self.set_timer(id);
             }
             let is_exclusive = is_exclusive(protocol);
             let stream = match codec.open() {
@@ -655,6 +660,10 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Readers that a connection's unsent output stopped go on when no more than this is left.
 const UNSENT_LOW: usize = 256 * 1024;
+
+/// A connection that has nothing to write keeps a buffer of this size at most: one small answer
+/// after the other then allocates nothing, and an idle connection holds little.
+const IDLE_SPARE_BYTES_MAX: usize = 16 * 1024;
 
 /// A written buffer larger than this is given back to the allocator.
 const SPARE_BYTES_MAX: usize = 256 * 1024;

@@ -243,6 +243,9 @@ impl Core {
             let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
             match pool.acquire(protocol.pooling, limits) {
                 Acquired::Connection(connection) => {
+                    if self.is_glutted(id, connection) {
+                        return self.fail(id, Status::Overloaded.into());
+                    }
                     let Some(stream) = self.open(connection, cluster, endpoint) else { continue };
                     return self.join(id, connection, stream, part);
                 }

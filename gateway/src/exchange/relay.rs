@@ -82,6 +82,17 @@ impl Core {
         self.block(connection, upstream);
     }
 
+    /// Whether an upstream has too much to take for a client of another worker, whom nothing here
+    /// can hold back.
+    pub(super) fn is_glutted(&mut self, id: ExchangeId, upstream: ConnectionId) -> bool {
+        let is_away = |it: &Exchange| matches!(it.downstream, Peer::Remote { .. });
+        self.exchanges.get(id).is_some_and(is_away)
+            && self
+                .connections
+                .get_mut(upstream)
+                .is_some_and(|it| it.unsent_bytes() > UNSENT_BYTES_MAX)
+    }
+
     /// Stops reading `reader` while `writer` has too much to write.
     fn block(&mut self, reader: ConnectionId, writer: ConnectionId) {
         let Some(to) = self.connections.get_mut(writer) else { return };

@@ -85,7 +85,7 @@ async fn read_letters(
     worker: usize,
     letters: Receiver<Letter>,
 ) {
-    loop {
+    for count in 1_usize.. {
         let letter = poll_fn(|context| {
             office.register(worker, context);
             match letters.try_recv() {
@@ -97,7 +97,26 @@ async fn read_letters(
         .await;
         let Some(letter) = letter else { return };
         work.read_letter(letter);
+        if count.is_multiple_of(LETTERS_PER_TURN) {
+            yield_once().await;
+        }
     }
+}
+
+/// Letters read in one turn, so that a flood of them does not keep connections waiting.
+const LETTERS_PER_TURN: usize = 64;
+
+/// Lets all other tasks that are ready have their turn.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn accept_all(work: Rc<Work>, listener: usize, mut acceptor: Acceptor) {
