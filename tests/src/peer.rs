@@ -35,6 +35,21 @@ impl Peer {
         Self::new(stream)
     }
 
+    /// Connects with a receive buffer of so many bytes (the kernel doubles it and has a least), so
+    /// that little is under way when this end does not read.
+    ///
+    /// # Panics
+    /// When nothing listens there.
+    pub fn connect_with_buffer(address: SocketAddr, bytes: usize) -> Self {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("a receive buffer");
+        socket
+            .connect_timeout(&address.into(), PATIENCE)
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        Self::new(socket.into())
+    }
+
     /// Takes over an accepted connection.
     pub fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
