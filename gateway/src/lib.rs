@@ -4,18 +4,20 @@
 //! modules are in the order of what may name what: a module names only those before it.
 
 pub mod clock;
+
 pub mod telemetry;
 
 pub mod io;
 
-pub mod cluster;
 pub mod route;
 
-pub mod upstream;
+pub mod cluster;
 
 pub mod snapshot;
 
 pub mod connection;
+
+pub mod upstream;
 
 pub mod exchange;
 

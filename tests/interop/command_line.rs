@@ -165,3 +165,34 @@ fn the_access_log_has_a_line_for_each_exchange() {
         assert!(record["time"].as_str().is_some_and(|it| it.ends_with('Z')), "{record}");
     }
 }
+
+#[test]
+fn every_command_and_flag_that_a_page_shows_is_one() {
+    let root = hangu_tests::process::root();
+    let mut pages = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
+    let docs = std::fs::read_dir(root.join("docs")).expect("the pages").flatten();
+    pages.extend(docs.map(|it| it.path()).filter(|it| it.extension().is_some_and(|it| it == "md")));
+    let mut seen = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("a page");
+        // In code blocks, and between backticks in the text.
+        let shown = text.lines().chain(text.split('`').skip(1).step_by(2));
+        for command in shown.filter_map(|it| it.trim().strip_prefix("hangu ")) {
+            let words: Vec<_> = command.split_whitespace().collect();
+            let is_name = |it: &&&str| it.chars().all(|letter| letter.is_ascii_lowercase());
+            let Some(name) = words.first().filter(is_name) else { continue };
+            let (code, help) = hangu(&[name, "--help"]);
+            assert_eq!(code, OK, "{}: `hangu {command}`: {help}", page.display());
+            for flag in words.iter().map(|it| it.trim_start_matches('[').trim_end_matches(']')) {
+                let is_flag = flag.starts_with("--") && flag.len() > 2;
+                assert!(
+                    !is_flag || help.contains(flag),
+                    "{}: `hangu {command}`: no {flag} in\n{help}",
+                    page.display()
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "only {seen} commands; does the reading of pages still work?");
+}

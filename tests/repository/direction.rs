@@ -64,8 +64,8 @@ const MODULES: [&str; 19] = [
     "downstream",
     "listener",
     "worker",
-    "start",
     "swap",
+    "start",
     "control",
     "demo",
     "cli",
@@ -136,6 +136,29 @@ fn modules_of_the_gateway_name_only_those_before_them() {
         "a module may name only those before it ({order}):\n{}",
         wrong.join("\n")
     );
+}
+
+#[test]
+fn the_architecture_page_tells_the_same_order() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page");
+    let rows = page.lines().skip_while(|it| !it.starts_with("| `clock`"));
+    let rows = rows.take_while(|it| it.starts_with("| `"));
+    let named: Vec<_> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    let mut known: Vec<_> = MODULES.to_vec();
+    known.retain(|it| named.contains(it));
+    let mut there: Vec<_> = named.clone();
+    there.sort_by_key(|it| MODULES.iter().position(|module| module == it));
+    assert_eq!(named, there, "the order of MODULES is {MODULES:?}");
+    assert_eq!(named.len(), known.len(), "a module that is in no order: {named:?}");
+    let sources = root().join("gateway/src");
+    for file in rust_files(&sources) {
+        let module = top_module(file.strip_prefix(&sources).expect("a file below the sources"));
+        let is_told = module == "lib" || named.contains(&module.as_str());
+        assert!(is_told, "ARCHITECTURE.md does not tell of {module}");
+    }
 }
 
 fn nothing_names(name: &str, forbidden: &[&str]) {
