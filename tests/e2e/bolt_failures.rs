@@ -113,7 +113,7 @@ on_every_driver! {
         }
     }
 
-    fn a_request_from_the_upstream_is_dropped_and_counted(driver) {
+    fn a_request_from_the_upstream_is_refused_and_counted(driver) {
         let upstream = Upstream::serve(|mut peer, _| {
             while let Some(frame) = peer.try_read_frame() {
                 if frame.kind != Kind::Request {
