@@ -122,7 +122,7 @@ impl Core {
             connection.writing_bytes = sending.len();
             return Poll::Ready(Output::Write(sending));
         }
-        if connection.spare.capacity() > IDLE_SPARE_BYTES_MAX {
+        if connection.spare.capacity() > IDLE_SPARE_BYTES_MAX && connection.in_flight() == 0 {
             connection.spare = BytesMut::new();
         }
         if connection.state == State::Flushing {
@@ -661,12 +661,14 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Readers that a connection's unsent output stopped go on when no more than this is left.
 const UNSENT_LOW: usize = 256 * 1024;
 
-/// A connection that has nothing to write keeps a buffer of this size at most: one small answer
+/// A connection without a stream keeps a buffer of this size at most: one small answer
 /// after the other then allocates nothing, and an idle connection holds little.
 const IDLE_SPARE_BYTES_MAX: usize = 16 * 1024;
 
-/// A written buffer larger than this is given back to the allocator.
-const SPARE_BYTES_MAX: usize = 256 * 1024;
+/// A written buffer larger than this is given back to the allocator. As much as a connection holds
+/// unsent before it holds others back: a shared upstream under load writes that much at once, and
+/// would otherwise grow a new buffer each time.
+const SPARE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Whether `end` is the end of its direction.
 pub(super) fn is_end(end: End) -> bool {
