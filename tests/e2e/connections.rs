@@ -199,4 +199,33 @@ on_every_driver! {
         // The other worker still stops in order.
         gateway.stop(std::time::Duration::ZERO).expect("the death was taken by wait");
     }
+
+    fn an_upstream_connection_without_a_request_is_closed_in_time(driver) {
+        let upstream = Upstream::http_text("x");
+        let gateway =
+            Setup::http(driver, upstream.address).main(json!({"idle_timeout": "200ms"})).start();
+        let mut client = gateway.connect();
+        for round in 1..=2 {
+            client.send(get("/"));
+            assert_eq!(client.read_response("GET").status(), 200);
+            assert_eq!(upstream.accepted(), round);
+            wait::until("the idle connection is closed", || upstream.open() == 0);
+        }
+    }
+
+    fn heartbeats_keep_no_upstream_connection_that_nobody_uses(driver) {
+        let (upstream, seen) = Upstream::bolt_echo();
+        let times = json!({"rpc": {"heartbeat_interval": "50ms", "heartbeat_timeout": "5s"}});
+        let gateway = Setup::bolt(driver, upstream.address)
+            .main(json!({"idle_timeout": "500ms", "limits": times}))
+            .start();
+        let mut client = gateway.connect();
+        client.send_frame(&bolt::request(1, "demo.A:1.0", "echo", b"x"));
+        assert_eq!(client.read_frame().id, 1);
+        wait::until("the idle connection is closed", || upstream.open() == 0);
+        let heartbeats = seen.try_iter().filter(|it| it.kind == bolt::Kind::Heartbeat).count();
+        assert!(heartbeats > 0, "no heartbeat was sent");
+        client.send_frame(&bolt::request(2, "demo.A:1.0", "echo", b"x"));
+        assert_eq!((client.read_frame().id, upstream.accepted()), (2, 2));
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use hangu_codecs::{Role, Scratch, Time};
 
-use super::{Exchange, NEVER, PostOffice, failure::Failure, live, text::Texts};
+use super::{Exchange, NEVER, PostOffice, ending::Closed, failure::Failure, live, text::Texts};
 use crate::{
     clock,
     cluster::{Balance, EndpointState},
@@ -329,7 +329,7 @@ impl Core {
                     codec.drain();
                     connection.writer.notify();
                 }
-                None => self.close(id, live::Closed::Done),
+                None => self.close(id, Closed::Done),
             }
             self.settle(id);
         }
@@ -363,7 +363,7 @@ impl Core {
     /// is also what frees both.
     pub(crate) fn end(&mut self) {
         for id in self.connections.ids() {
-            self.close(id, live::Closed::Done);
+            self.close(id, Closed::Done);
         }
         self.resume.clear();
         self.freed.clear();

@@ -16,14 +16,13 @@ use std::{
 
 use bytes::BytesMut;
 use hangu_codecs::{
-    Error, Event, Fault, OpenError, Part, Protocol, Reason, Role, Status, codec::Note,
-    message::End, protocol::Sniffed,
+    Event, OpenError, Part, Protocol, Role, codec::Note, message::End, protocol::Sniffed,
 };
 
-use super::{Core, ExchangeId, Work, failure::Failure, is_exclusive};
+use super::{Core, ExchangeId, Work, ending::Closed, is_exclusive};
 use crate::{
     clock,
-    connection::{Blocked, Connection, ConnectionId, Sending, Side, State, Talk},
+    connection::{Blocked, ConnectionId, Sending, Side, State, Talk},
     io::Socket,
     telemetry::ReasonPlace,
 };
@@ -263,7 +262,7 @@ impl Core {
         }
     }
 
-    fn unblock_readers(&mut self, id: ConnectionId) {
+    pub(super) fn unblock_readers(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         for reader in std::mem::take(&mut connection.blocking) {
             self.unblock(reader, Blocked::Output(id));
@@ -425,166 +424,6 @@ impl Core {
         }
     }
 
-    /// The peer broke the protocol or a limit, or is dead: says the last words and closes.
-    pub(super) fn on_error(&mut self, id: ConnectionId, error: Error) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        match connection.side {
-            Side::Downstream { listener } => {
-                self.counters.error(ReasonPlace::Downstream(listener), error.reason);
-                let failure = Failure::because(error.status, error.reason);
-                self.end_streams(id, |core, exchange| core.give_up(exchange, failure));
-                let Some(connection) = self.connections.get_mut(id) else { return };
-                if let Some(codec) = connection.codec() {
-                    codec.refuse(&error);
-                }
-                self.flush_and_close(id);
-            }
-            Side::Upstream { cluster, .. } => {
-                self.counters.error(ReasonPlace::Upstream(cluster), error.reason);
-                self.close(id, Closed::Broken(error.reason));
-            }
-        }
-    }
-
-    /// Closes a connection when all is written; nothing more is decoded.
-    pub(super) fn flush_and_close(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.state == State::Open {
-            connection.state = State::Flushing;
-            connection.blocked = None;
-            connection.active_at = self.now;
-        }
-        connection.writer.notify();
-        self.set_timer(id);
-    }
-
-    /// Looks whether a connection has come to its end, after something changed on it.
-    pub(super) fn settle(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.state != State::Open {
-            return;
-        }
-        let Some(codec) = connection.codec() else { return };
-        if codec.is_finished() {
-            self.withdraw(id);
-            self.flush_and_close(id);
-        }
-    }
-
-    /// Takes an upstream connection out of its pool.
-    pub(super) fn withdraw(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(id) else { return };
-        if let Side::Upstream { cluster, endpoint } = connection.side
-            && let Some(pool) = self.endpoints.pool(cluster, endpoint)
-        {
-            pool.withdraw(id);
-        }
-    }
-
-    /// Something was due on a connection and did not come.
-    pub(super) fn on_expired(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        let is_writing = connection.writing_bytes > 0 || !connection.sending.is_empty();
-        let in_flight = connection.in_flight() > 0;
-        let has_partial_head = connection.head_since.is_some();
-        let is_unknown = matches!(connection.talk, Talk::Unknown);
-        match (connection.side, connection.state) {
-            (_, State::Lingering { .. }) => self.close(id, Closed::Done),
-            (Side::Downstream { listener }, State::Flushing) => {
-                self.counters.error(ReasonPlace::Downstream(listener), "slow_reader");
-                self.close(id, Closed::Lost);
-            }
-            (Side::Downstream { listener }, State::Open) => {
-                let reason = match () {
-                    () if has_partial_head && is_unknown => "first_bytes_timed_out",
-                    () if has_partial_head => return self.refuse_slow_head(id),
-                    () if is_writing => "slow_reader",
-                    () if in_flight => "stream_idle",
-                    () => return self.say_goodbye(id),
-                };
-                self.counters.error(ReasonPlace::Downstream(listener), reason);
-                self.close(id, Closed::Lost);
-            }
-            (Side::Upstream { cluster, .. }, _) if in_flight || is_writing => {
-                self.counters.error(ReasonPlace::Upstream(cluster), "stream_idle");
-                self.close(id, Closed::Broken("stream_idle"));
-            }
-            (Side::Upstream { .. }, _) => self.close(id, Closed::Done),
-        }
-    }
-
-    fn refuse_slow_head(&mut self, id: ConnectionId) {
-        let reason = "request_head_timed_out";
-        self.on_error(id, Error::new(Fault::Limit, Status::RequestTimedOut, reason));
-    }
-
-    /// Ends an idle client connection in its protocol's words.
-    fn say_goodbye(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if let Some(codec) = connection.codec() {
-            codec.drain();
-        }
-        self.flush_and_close(id);
-    }
-
-    fn close_and_work(&mut self, id: ConnectionId, why: Closed) {
-        self.close(id, why);
-        self.work_off();
-    }
-
-    /// Ends a connection at once. Exchanges on it are cancelled (client side) or fail (upstream).
-    pub(crate) fn close(&mut self, id: ConnectionId, why: Closed) {
-        let Some(connection) = self.connections.get(id) else { return };
-        match connection.side {
-            Side::Downstream { .. } => {
-                self.end_streams(id, |core, exchange| core.cancel(exchange, Reason::Cancelled));
-            }
-            Side::Upstream { cluster, .. } => {
-                self.withdraw(id);
-                if connection_has_streams(self.connections.get(id)) {
-                    self.counters.cluster(cluster).connections_lost.increment();
-                }
-                let failure = Failure::upstream(why.reason());
-                self.end_streams(id, |core, exchange| core.fail(exchange, failure));
-            }
-        }
-        self.unblock_readers(id);
-        let Some(mut connection) = self.connections.remove(id) else { return };
-        connection.socket.shutdown(Shutdown::Both);
-        connection.reader.notify();
-        connection.writer.notify();
-        match connection.side {
-            Side::Downstream { listener } => {
-                self.counters.listener(listener).connections_active.decrement();
-                self.load.leave(listener, self.settings.worker);
-            }
-            Side::Upstream { cluster, endpoint } => {
-                self.counters.cluster(cluster).connections_active.decrement();
-                self.counters.endpoint(cluster, endpoint).connections_active.decrement();
-                self.on_upstream_gone(id, cluster, endpoint);
-            }
-        }
-    }
-
-    fn on_upstream_gone(&mut self, id: ConnectionId, cluster: usize, endpoint: usize) {
-        let snapshot = Rc::clone(&self.snapshot);
-        let Some((protocol, limits)) = snapshot.pool(cluster) else { return };
-        let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
-        pool.gone(id);
-        if pool.should_dial(protocol.pooling, limits) {
-            self.dial(cluster, endpoint);
-        }
-    }
-
-    /// Applies `end` to the exchange of each stream of a connection.
-    fn end_streams(&mut self, id: ConnectionId, mut end: impl FnMut(&mut Self, ExchangeId)) {
-        let Some(connection) = self.connections.get(id) else { return };
-        let joined: Vec<_> = connection.exchanges.iter().flatten().map(|it| it.exchange).collect();
-        for (index, generation) in joined {
-            end(self, ExchangeId::new(index, generation));
-        }
-    }
-
     /// Gives an upstream connection that takes streams to those who wait, or to the pool.
     pub(super) fn offer(&mut self, id: ConnectionId) {
         loop {
@@ -627,30 +466,6 @@ impl Core {
             self.counters.worker.panics.increment();
             tracing::error!(?id, "a panic was caught; its connection is closed");
             self.close(id, Closed::Broken("panic"));
-        }
-    }
-}
-
-fn connection_has_streams(connection: Option<&Connection>) -> bool {
-    connection.is_some_and(|it| it.exchanges.iter().any(Option::is_some))
-}
-
-/// Why a connection was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Closed {
-    /// It had come to its end.
-    Done,
-    /// The peer closed it or broke off.
-    Lost,
-    /// We gave it up, for this reason.
-    Broken(&'static str),
-}
-
-impl Closed {
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Done | Self::Lost => "upstream_closed",
-            Self::Broken(reason) => reason,
         }
     }
 }

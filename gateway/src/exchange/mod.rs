@@ -6,6 +6,7 @@
 //! end. All of it runs on one worker and is synchronous: nothing here waits.
 
 mod core;
+mod ending;
 mod failure;
 mod forwarded;
 mod live;
@@ -32,6 +33,7 @@ use crate::{
     upstream::Acquired,
 };
 
+use failure::Failure;
 use text::Text;
 
 /// Names an exchange of this worker.
@@ -244,7 +246,8 @@ impl Core {
             match pool.acquire(protocol.pooling, limits) {
                 Acquired::Connection(connection) => {
                     if self.is_glutted(id, connection) {
-                        return self.fail(id, Status::Overloaded.into());
+                        let reason = "upstream_glutted";
+                        return self.fail(id, Failure::because(Status::Overloaded, reason));
                     }
                     let Some(stream) = self.open(connection, cluster, endpoint) else { continue };
                     return self.join(id, connection, stream, part);
@@ -327,7 +330,7 @@ impl Core {
         counters.requests.increment();
         counters.requests_active.increment();
         if !matches!(encoded, Some(Ok(()))) {
-            return self.fail(id, failure::Failure::internal("request_not_encodable"));
+            return self.fail(id, Failure::internal("request_not_encodable"));
         }
         self.hold_back(id, connection);
         if is_oneway {

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use hangu_codecs::{Part, Reason};
 
-use super::{Core, Exchange, ExchangeId, Peer, Upstream, live::Closed};
+use super::{Core, Exchange, ExchangeId, Peer, Upstream, ending::Closed};
 use crate::{
     clock,
     connection::{Blocked, ConnectionId, Side, State},

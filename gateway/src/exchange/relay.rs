@@ -3,11 +3,8 @@
 use hangu_codecs::{EncodeError, Head, OwnedPart, Part, StreamId, protocol::Kind};
 
 use super::{
-    Core, Exchange, ExchangeId, Peer, Upstream, WAITING_BYTES_MAX,
-    failure::Failure,
-    is_exclusive,
-    live::{Closed, is_end},
-    outcome_of,
+    Core, Exchange, ExchangeId, Peer, Upstream, WAITING_BYTES_MAX, ending::Closed,
+    failure::Failure, is_exclusive, live::is_end, outcome_of,
 };
 use crate::{
     connection::{Blocked, ConnectionId, Side, State},
