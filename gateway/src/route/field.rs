@@ -6,7 +6,10 @@ use hangu_codecs::{HttpRequest, RpcHead};
 use hangu_config::{self as config, regex::Case};
 use regex::bytes::Regex;
 
-use super::CompileError;
+use super::{
+    CompileError,
+    index::{Aspect, Demand},
+};
 
 /// A compiled test of a text.
 #[derive(Clone, Debug)]
@@ -56,6 +59,20 @@ impl Text {
     }
 }
 
+impl Text {
+    /// The one text that is taken, if there is only one.
+    pub(super) fn demand(&self) -> Option<Box<[u8]>> {
+        match self {
+            Self::Exact { text, ignore_case: false } => Some(text.clone()),
+            Self::Exact { ignore_case: true, .. }
+            | Self::Prefix { .. }
+            | Self::Suffix { .. }
+            | Self::Contains(_)
+            | Self::Regex(_) => None,
+        }
+    }
+}
+
 fn is_equal(one: &[u8], other: &[u8], ignore_case: bool) -> bool {
     if ignore_case { one.eq_ignore_ascii_case(other) } else { one == other }
 }
@@ -92,12 +109,17 @@ enum Test {
 }
 
 /// Which part of a head is looked at.
-#[derive(Clone, Debug)]
-enum Name {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    /// `:method`
     Method,
+    /// `:path`
     Path,
+    /// `:authority` or `host`
     Authority,
+    /// `upgrade`
     Upgrade,
+    /// Any other, in lower case for HTTP.
     Field(Box<[u8]>),
 }
 
@@ -133,39 +155,20 @@ impl Field {
     }
 
     pub(super) fn matches_http(&self, request: &HttpRequest) -> bool {
-        let or_missing = |value: &[u8]| self.test((!value.is_empty()).then_some(value));
-        match &self.name {
-            Name::Method => self.test(Some(request.method.as_str().as_bytes())),
-            Name::Path => or_missing(&request.path),
-            Name::Authority => or_missing(&request.authority),
-            Name::Upgrade => or_missing(&request.upgrade),
-            Name::Field(name) => self.test_all(request, name),
-        }
+        self.name.of_http(request, |value| self.test(value))
     }
 
-    /// The values of all fields of the name, joined with `,` (RFC 9110 §5.3).
-    fn test_all(&self, request: &HttpRequest, name: &[u8]) -> bool {
-        let mut values = request.fields.all(name);
-        let first = values.next();
-        let (Some(first), Some(second)) = (first, values.next()) else { return self.test(first) };
-        JOINED.with_borrow_mut(|joined| {
-            joined.clear();
-            joined.extend_from_slice(first);
-            for value in std::iter::once(second).chain(values) {
-                joined.push(b',');
-                joined.extend_from_slice(value);
-            }
-            self.test(Some(joined))
-        })
-    }
-
-    /// The last value of the name, as in the maps of the Java peers.
     pub(super) fn matches_rpc(&self, head: &RpcHead<'_>) -> bool {
-        match &self.name {
-            Name::Field(name) => self.test(head.fields.find(name)),
-            // Names of RPC fields have no other meaning: `compile_rpc` makes none of these.
-            Name::Method | Name::Path | Name::Authority | Name::Upgrade => false,
-        }
+        self.test(self.name.of_rpc(head))
+    }
+
+    /// The one value that the field must have, if there is only one.
+    pub(super) fn demand(&self) -> Option<Demand> {
+        let Test::Text(text) = &self.test else { return None };
+        let value = text.demand()?;
+        let takes_missing = self.treat_missing_as_empty && value.is_empty();
+        let is_demanded = !self.invert && !takes_missing;
+        is_demanded.then(|| Demand::Exact(Aspect::Field(self.name.clone()), value))
     }
 
     fn test(&self, value: Option<&[u8]>) -> bool {
@@ -177,6 +180,52 @@ impl Field {
         // A missing field never matches, inverted or not.
         value.or(empty).is_some_and(|value| text.matches(value) != self.invert)
     }
+}
+
+impl Name {
+    /// What `then` makes of the value in an HTTP head.
+    pub(super) fn of_http<R>(
+        &self,
+        request: &HttpRequest,
+        then: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> R {
+        match self {
+            Self::Method => then(Some(request.method.as_str().as_bytes())),
+            Self::Path => then(unless_empty(&request.path)),
+            Self::Authority => then(unless_empty(&request.authority)),
+            Self::Upgrade => then(unless_empty(&request.upgrade)),
+            Self::Field(name) => of_fields(request, name, then),
+        }
+    }
+
+    /// The value in an RPC head: the last of the name, as in the maps of the Java peers.
+    pub(super) fn of_rpc<'a>(&self, head: &RpcHead<'a>) -> Option<&'a [u8]> {
+        match self {
+            Self::Field(name) => head.fields.find(name),
+            // Names of RPC fields have no other meaning: `compile_rpc` makes none of these.
+            Self::Method | Self::Path | Self::Authority | Self::Upgrade => None,
+        }
+    }
+}
+
+fn unless_empty(value: &[u8]) -> Option<&[u8]> {
+    (!value.is_empty()).then_some(value)
+}
+
+/// What `then` makes of the values of all fields of a name, joined with `,` (RFC 9110 §5.3).
+fn of_fields<R>(request: &HttpRequest, name: &[u8], then: impl FnOnce(Option<&[u8]>) -> R) -> R {
+    let mut values = request.fields.all(name);
+    let first = values.next();
+    let (Some(first), Some(second)) = (first, values.next()) else { return then(first) };
+    JOINED.with_borrow_mut(|joined| {
+        joined.clear();
+        joined.extend_from_slice(first);
+        for value in std::iter::once(second).chain(values) {
+            joined.push(b',');
+            joined.extend_from_slice(value);
+        }
+        then(Some(joined))
+    })
 }
 
 thread_local! {

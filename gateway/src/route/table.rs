@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 use super::{
     field::{Field, Text, compile_regex},
     host::{Hosts, without_port},
+    index::{Aspect, Demand, Index, Places, Subject},
     path,
 };
 
@@ -21,8 +22,8 @@ pub struct RouteTable {
     ignores_port: bool,
     domains: Hosts,
     services: Hosts,
-    /// For each virtual host the range of its routes.
-    hosts: Vec<std::ops::Range<usize>>,
+    /// For each virtual host the index of its routes.
+    hosts: Vec<Index>,
     routes: Vec<Route>,
 }
 
@@ -37,7 +38,7 @@ pub struct Route {
     pub virtual_host: Arc<str>,
     /// From the begin of a request to the end of its response; `None` sets no limit.
     pub timeout: Option<Duration>,
-    matcher: Matcher,
+    pub(super) matcher: Matcher,
     targets: Targets,
 }
 
@@ -87,21 +88,25 @@ impl RouteTable {
         for pattern in &host.patterns {
             names.add(pattern, number);
         }
-        let begin = self.routes.len();
+        let mut filed = Vec::with_capacity(host.routes.len());
         let virtual_host: Arc<str> = host.name.as_str().into();
         for route in &host.routes {
             // Other actions than forwarding will be told apart here and in `Found`.
             let config::Action::Forward(forward) = &route.action;
+            let matcher = Matcher::compile(&route.matches)?;
+            let index = self.routes.len();
+            // 2^32 routes would take more memory than a machine has.
+            filed.push((u32::try_from(index).unwrap_or(u32::MAX), matcher.demands()));
             self.routes.push(Route {
-                index: self.routes.len(),
+                index,
                 name: route.name.as_str().into(),
                 virtual_host: Arc::clone(&virtual_host),
                 timeout: forward.timeout,
-                matcher: Matcher::compile(&route.matches)?,
+                matcher,
                 targets: Targets::compile(&forward.clusters),
             });
         }
-        self.hosts.push(begin..self.routes.len());
+        self.hosts.push(Index::build(&filed));
         Ok(())
     }
 
@@ -110,14 +115,20 @@ impl RouteTable {
     pub fn find_http(&self, request: &HttpRequest, random: u64) -> Option<Found<'_>> {
         let host = self.find_domain(&request.authority)?;
         let path = path::basis(&request.path);
-        let route = self.routes_of(host)?.iter().find(|it| it.matcher.takes_http(request, path))?;
+        let index = self.hosts.get(host as usize)?;
+        let takes = |it: &Route| it.matcher.takes_http(request, path);
+        let route = index.first(&Http { request, path }, |it| self.route(it).is_some_and(takes))?;
+        let route = self.route(route)?;
         Some(Found { route, cluster: route.targets.draw(random) })
     }
 
     /// The route of an RPC request. `random` is drawn once per request.
     pub fn find_rpc(&self, head: &RpcHead<'_>, random: u64) -> Option<Found<'_>> {
         let host = self.services.find(head.service)?;
-        let route = self.routes_of(host)?.iter().find(|it| it.matcher.takes_rpc(head))?;
+        let index = self.hosts.get(host as usize)?;
+        let takes = |it: &Route| it.matcher.takes_rpc(head);
+        let route = index.first(head, |it| self.route(it).is_some_and(takes))?;
+        let route = self.route(route)?;
         Some(Found { route, cluster: route.targets.draw(random) })
     }
 
@@ -126,8 +137,8 @@ impl RouteTable {
         &self.routes
     }
 
-    fn routes_of(&self, host: u32) -> Option<&[Route]> {
-        self.routes.get(self.hosts.get(host as usize)?.clone())
+    fn route(&self, route: u32) -> Option<&Route> {
+        self.routes.get(route as usize)
     }
 
     fn find_domain(&self, authority: &[u8]) -> Option<u32> {
@@ -154,13 +165,13 @@ thread_local! {
 
 /// What a request must be like.
 #[derive(Clone, Debug)]
-enum Matcher {
+pub(super) enum Matcher {
     Http { path: PathMatcher, methods: Vec<Method>, fields: Vec<Field> },
     Rpc { service: Option<Text>, method: Option<Text>, fields: Vec<Field> },
 }
 
 #[derive(Clone, Debug)]
-enum PathMatcher {
+pub(super) enum PathMatcher {
     Any,
     Exact(Box<[u8]>),
     Prefix(Box<[u8]>),
@@ -184,14 +195,28 @@ impl Matcher {
         })
     }
 
-    fn takes_http(&self, request: &HttpRequest, basis: &[u8]) -> bool {
+    /// The texts that every request that it takes has.
+    fn demands(&self) -> Vec<Demand> {
+        let exact = |aspect, text: &Option<Text>| {
+            text.as_ref().and_then(Text::demand).map(|it| Demand::Exact(aspect, it))
+        };
+        let (firsts, fields) = match self {
+            Self::Http { path, fields, .. } => ([path.demand(), None], fields),
+            Self::Rpc { service, method, fields } => {
+                ([exact(Aspect::Service, service), exact(Aspect::Method, method)], fields)
+            }
+        };
+        firsts.into_iter().flatten().chain(fields.iter().filter_map(Field::demand)).collect()
+    }
+
+    pub(super) fn takes_http(&self, request: &HttpRequest, basis: &[u8]) -> bool {
         let Self::Http { path, methods, fields } = self else { return false };
         takes_method(methods, &request.method)
             && path.matches(basis)
             && fields.iter().all(|it| it.matches_http(request))
     }
 
-    fn takes_rpc(&self, head: &RpcHead<'_>) -> bool {
+    pub(super) fn takes_rpc(&self, head: &RpcHead<'_>) -> bool {
         let Self::Rpc { service, method, fields } = self else { return false };
         service.as_ref().is_none_or(|it| it.matches(head.service))
             && method.as_ref().is_none_or(|it| it.matches(head.method))
@@ -214,6 +239,14 @@ impl PathMatcher {
         })
     }
 
+    fn demand(&self) -> Option<Demand> {
+        match self {
+            Self::Exact(text) => Some(Demand::Exact(Aspect::Path, text.clone())),
+            Self::Prefix(text) => Some(Demand::PathPrefix(text.clone())),
+            Self::Any | Self::Regex(_) => None,
+        }
+    }
+
     fn matches(&self, path: &[u8]) -> bool {
         match self {
             Self::Any => true,
@@ -221,6 +254,46 @@ impl PathMatcher {
             Self::Prefix(text) => path.starts_with(text),
             Self::Regex(regex) => regex.is_match(path),
         }
+    }
+}
+
+/// An HTTP request to look routes up for.
+struct Http<'a> {
+    request: &'a HttpRequest,
+    path: &'a [u8],
+}
+
+impl Subject for Http<'_> {
+    fn path(&self) -> &[u8] {
+        self.path
+    }
+
+    fn look_up<'i>(&self, aspect: &Aspect, places: &'i Places) -> &'i [u32] {
+        let found = |value: Option<&[u8]>| value.and_then(|it| places.get(it));
+        let routes = match aspect {
+            Aspect::Path => found(Some(self.path)),
+            Aspect::Field(name) => name.of_http(self.request, found),
+            // Of RPC alone: no HTTP route is filed there.
+            Aspect::Service | Aspect::Method => None,
+        };
+        routes.map_or(&[], |it| it)
+    }
+}
+
+impl Subject for RpcHead<'_> {
+    fn path(&self) -> &[u8] {
+        &[]
+    }
+
+    fn look_up<'i>(&self, aspect: &Aspect, places: &'i Places) -> &'i [u32] {
+        let value = match aspect {
+            Aspect::Service => Some(self.service),
+            Aspect::Method => Some(self.method),
+            Aspect::Field(name) => name.of_rpc(self),
+            // Of HTTP alone: no RPC route is filed there.
+            Aspect::Path => None,
+        };
+        value.and_then(|it| places.get(it)).map_or(&[], |it| it)
     }
 }
 
