@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use hangu_codecs::Method;
 
-use crate::{NamePattern, regex};
+use crate::{NamePattern, Statuses, regex};
 
 /// Why a text does not have the meaning that its place asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +150,25 @@ pub fn read_address(text: &str) -> Result<SocketAddr, Fault> {
         ));
     }
     Err(Fault::new(format!("`{text}` is no address"), example))
+}
+
+/// Reads one status of HTTP (`204`) or a range of them (`200-299`), within 100 to 599.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn read_statuses(text: &str) -> Result<Statuses, Fault> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let status = |it: &str| match it.parse::<u16>() {
+        Ok(number) if it.len() == 3 && (100..=599).contains(&number) => Some(number),
+        Ok(_) | Err(_) => None,
+    };
+    match (status(first), status(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(Statuses { first, last }),
+        _ => Err(Fault::new(
+            format!("`{text}` is no status of HTTP"),
+            "one of 100 to 599, or a range such as `200-299`",
+        )),
+    }
 }
 
 /// Reads a regular expression, as [`regex::compile`] takes it.
@@ -304,6 +323,16 @@ mod tests {
         ] {
             let fault = read_address(text).unwrap_err().to_string();
             assert!(fault.contains(hint), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn statuses_are_one_or_a_range() {
+        assert_eq!(read_statuses("204").unwrap(), Statuses { first: 204, last: 204 });
+        assert_eq!(read_statuses("200-299").unwrap(), Statuses { first: 200, last: 299 });
+        for text in ["", "20", "99", "600", "299-200", "200-", "-200", "200-299-300", "+20", "2xx"]
+        {
+            assert!(read_statuses(text).is_err(), "{text}");
         }
     }
 

@@ -57,9 +57,17 @@ route_configs:
   - name: web
     virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {}, route: {cluster: web}}]}]
 clusters:
-  - {name: web, protocol: http1, endpoints: [{address: "127.0.0.1:81"}]}
-  - {name: sofa, protocol: bolt, endpoints: [{address: "127.0.0.1:82"}]}
+  - {name: web, protocol: http1, endpoints: [{address: "127.0.0.1:81"}], health_check: {http: {path: /health}}}
+  - name: sofa
+    protocol: bolt
+    dns:
+      names:
+        - {host: App.internal., port: 80}
+        - {service: _sofa._tcp.app.internal, labels: {zone: a}}
 "#;
+    let tcp = serde_json::json!({
+        "keepalive": { "idle": "1m", "interval": "10s", "probes": 3 }, "user_timeout": "1m30s",
+    });
     let config = load(&[Source { name: "a.yaml".into(), text: text.into() }])
         .unwrap_or_else(|it| panic!("{}", told(&it)));
     let json = serde_json::to_value(&config).unwrap();
@@ -71,6 +79,55 @@ clusters:
         ("/access_log/path", "-".into()),
         ("/access_log/enabled", true.into()),
         ("/drain_timeout", "30s".into()),
+        (
+            "/log",
+            serde_json::json!({
+                "level": "info", "format": "text", "path": "-", "repeats_per_second_max": 10,
+            }),
+        ),
+        ("/access_log/format", "json".into()),
+        ("/metrics/rpc", serde_json::json!({ "enabled": true, "series_max": 2000 })),
+        ("/zone", serde_json::Value::Null),
+        ("/watch", false.into()),
+        ("/drain_delay", "0s".into()),
+        ("/admin/token", serde_json::Value::Null),
+        ("/admin/token_path", serde_json::Value::Null),
+        ("/listeners/0/accept_rate_max", serde_json::Value::Null),
+        ("/listeners/0/requests_max", serde_json::Value::Null),
+        ("/listeners/0/backlog", 4096.into()),
+        ("/listeners/0/trace_ids", "generate".into()),
+        ("/listeners/0/tcp", tcp.clone()),
+        ("/clusters/0/tcp", tcp),
+        ("/clusters/0/connections_max", serde_json::Value::Null),
+        ("/clusters/0/requests_max", serde_json::Value::Null),
+        ("/clusters/0/app", serde_json::Value::Null),
+        (
+            "/clusters/0/retry",
+            serde_json::json!({
+                "attempts_max": 2, "budget": { "percent": 20, "min_per_second": 10 },
+            }),
+        ),
+        (
+            "/clusters/0/health_check",
+            serde_json::json!({
+                "http": { "path": "/health", "host": null, "expected_statuses": ["200-299"] },
+                "interval": "5s", "timeout": "1s", "unhealthy_threshold": 3, "healthy_threshold": 2,
+                "jitter_percent": 10,
+            }),
+        ),
+        ("/clusters/1/health_check", serde_json::Value::Null),
+        ("/clusters/0/dns", serde_json::Value::Null),
+        (
+            "/clusters/1/dns",
+            serde_json::json!({
+                "names": [
+                    { "host": "app.internal", "port": 80, "weight": 1, "labels": {} },
+                    { "service": "_sofa._tcp.app.internal", "labels": { "zone": "a" } },
+                ],
+                "family": "any", "ttl_min": "1s", "ttl_max": "5m", "servers": [], "timeout": "2s",
+                "endpoints_max": 1024,
+            }),
+        ),
         ("/listeners/0/timeouts/idle", "1h".into()),
         ("/listeners/0/timeouts/request_head", "10s".into()),
         ("/listeners/0/xff/trusted_hops", 0.into()),

@@ -37,7 +37,7 @@ fn check_config(config: &Config, sources: &[Source]) {
         assert!(listener.route_config < config.route_configs.len());
     }
     for cluster in &config.clusters {
-        assert!(!cluster.endpoints.is_empty());
+        assert!(!cluster.endpoints.is_empty() || cluster.dns.is_some());
         assert!(cluster.endpoints.iter().all(|it| it.weight > 0));
     }
     let hosts = config.route_configs.iter().flat_map(|it| &it.virtual_hosts);

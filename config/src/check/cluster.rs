@@ -4,9 +4,9 @@ use std::{collections::HashMap, time::Duration};
 
 use hangu_codecs::protocol::Pooling;
 
-use super::Check;
+use super::{Check, check_name, dns, health, tcp};
 use crate::{
-    model::{Cluster, Endpoint},
+    model::{Cluster, Endpoint, Retry, RetryBudget},
     schema,
 };
 
@@ -40,16 +40,39 @@ fn resolve(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> 
         share_connections: cluster.share_connections,
         pending_max: cluster.pending_max.unwrap_or(PENDING_MAX),
         limits: cluster.limits.resolve(),
+        connections_max: cluster.connections_max.map(|it| it.get()),
+        requests_max: cluster.requests_max.map(|it| it.get()),
+        tcp: tcp::resolve(&cluster.tcp, &format!("{path}.tcp"), check),
+        app: app(cluster, path, check),
+        retry: retry(&cluster.retry),
+        health_check: health::resolve(cluster, path, check),
+        dns: cluster.dns.as_ref().map(|it| dns::resolve(it, path, check)),
         endpoints: endpoints(cluster, path, check),
     }
 }
 
+fn app(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> Option<String> {
+    let app = cluster.app.as_ref()?;
+    check_name(app, &format!("{path}.app"), check);
+    Some(app.clone())
+}
+
+fn retry(retry: &schema::Retry) -> Retry {
+    Retry {
+        attempts_max: retry.attempts_max.unwrap_or(RETRY_ATTEMPTS_MAX),
+        budget: RetryBudget {
+            percent: retry.budget.percent.unwrap_or(RETRY_PERCENT),
+            min_per_second: retry.budget.min_per_second.unwrap_or(RETRIES_PER_SECOND_MIN),
+        },
+    }
+}
+
 fn endpoints(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> Vec<Endpoint> {
-    if cluster.endpoints.is_empty() {
+    if cluster.endpoints.is_empty() && cluster.dns.is_none() {
         check.wrong(
             &format!("{path}.endpoints"),
             format!("the cluster `{}` has no endpoint", cluster.name),
-            "at least one, such as `- address: 127.0.0.1:8081`",
+            "at least one, such as `- address: 127.0.0.1:8081`, or `dns`",
         );
     }
     let total: u64 = cluster.endpoints.iter().map(|it| u64::from(weight(it))).sum();
@@ -95,3 +118,12 @@ const MULTIPLEXED_CONNECTIONS: u32 = 1;
 
 /// Default of the sidecars' circuit breaker.
 const PENDING_MAX: u32 = 1024;
+
+/// Two endpoints that were just stopped do not fail a request.
+const RETRY_ATTEMPTS_MAX: u8 = 2;
+
+/// What is broken gets at most a fifth more; what the sidecars allow.
+const RETRY_PERCENT: u8 = 20;
+
+/// A cluster with few requests a second would have none by the percentage.
+const RETRIES_PER_SECOND_MIN: u32 = 10;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use hangu_codecs::{PROTOCOLS, Protocol, protocol::Kind};
 
-use super::{Check, Names, kind_name};
+use super::{Check, Names, kind_name, tcp};
 use crate::{
     model::{
         Action, Admin, Config, Listener, ListenerTimeouts, PathNormalization, VirtualHost, Xff,
@@ -46,6 +46,11 @@ fn resolve(
             request_head: listener.timeouts.request_head.map_or(REQUEST_HEAD, |it| it.0),
         },
         connections_max: listener.connections_max.map_or(CONNECTIONS_MAX, |it| it.get()),
+        accept_rate_max: listener.accept_rate_max.map(|it| it.get()),
+        requests_max: listener.requests_max.map(|it| it.get()),
+        backlog: listener.backlog.map_or(BACKLOG, |it| it.0.get()),
+        tcp: tcp::resolve(&listener.tcp, &format!("{path}.tcp"), check),
+        trace_ids: listener.trace_ids,
         xff: Xff { trusted_hops: listener.xff.trusted_hops },
         upgrades: upgrades(listener, path, check),
         path_normalization: PathNormalization {
@@ -192,3 +197,7 @@ const REQUEST_HEAD: Duration = Duration::from_secs(10);
 
 /// Below what an ordinary server of today has descriptors for, above what one sees in peace.
 const CONNECTIONS_MAX: u32 = 100_000;
+
+/// What Linux allows unless it is told otherwise (`net.core.somaxconn`): the connections of a storm
+/// of reconnecting clients wait, and are not dropped.
+const BACKLOG: u32 = 4096;

@@ -17,11 +17,14 @@ use crate::{
 };
 
 mod cluster;
+mod dns;
 mod field;
+mod health;
 mod listener;
 mod process;
 mod route;
 mod shadow;
+mod tcp;
 
 /// Resolves a configuration.
 pub(crate) fn resolve(
@@ -46,7 +49,12 @@ pub(crate) fn resolve(
         workers: file.workers.and_then(process::workers),
         driver: file.driver,
         admin: process::admin(&file.admin, &mut check),
+        log: process::log(&file.log, &mut check),
         access_log: process::access_log(&file.access_log, &mut check),
+        metrics: process::metrics(&file.metrics),
+        zone: process::zone(file.zone.as_ref(), &mut check),
+        watch: file.watch,
+        drain_delay: process::drain_delay(file),
         drain_timeout: process::drain_timeout(file),
         listeners,
         route_configs,

@@ -1,21 +1,33 @@
 //! The configuration as the gateway uses it: every name resolved to an index, every text parsed.
 //!
-//! Whoever holds a [`Config`] that was loaded need not check it again. It serialises for the admin API; members that hold secrets (none exist yet) take the
-//! type [`Secret`], which serialises as `"<hidden>"`.
+//! Whoever holds a [`Config`] that was loaded need not check it again. It serialises for the admin
+//! API; members that hold secrets have the type [`Secret`], which serialises as `"<hidden>"`.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use hangu_codecs::{Limits, Protocol};
 use serde::{Serialize, Serializer};
 
 mod cluster;
+mod log;
+mod process;
 mod route;
+mod tcp;
 
-pub use cluster::{Balance, Cluster, Endpoint};
+pub use cluster::{
+    Balance, Cluster, Dns, DnsName, DnsTarget, Endpoint, Family, HealthCheck, Probe, Retry,
+    RetryBudget, Statuses,
+};
+pub use log::{
+    AccessLog, AccessLogFormat, Log, LogField, LogFormat, LogLevel, LogPath, LogPiece,
+    parse_access_log_format,
+};
+pub use process::{Admin, Metrics, RpcMetrics, Secret};
 pub use route::{
     Action, FieldMatch, FieldTest, Forward, HttpMatch, NamePattern, PathMatch, Route, RouteConfig,
     RouteMatch, RpcMatch, TextMatch, TextTest, VirtualHost, WeightedCluster,
 };
+pub use tcp::{Keepalive, Tcp};
 
 /// A whole valid configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,8 +38,20 @@ pub struct Config {
     pub driver: Driver,
     /// Where the admin API listens.
     pub admin: Admin,
+    /// What the process says of itself.
+    pub log: Log,
     /// The access log.
     pub access_log: AccessLog,
+    /// What is counted beyond the usual.
+    pub metrics: Metrics,
+    /// The zone in which this gateway stands; a field of the access log.
+    pub zone: Option<String>,
+    /// Whether a change of the files is loaded without being asked to.
+    pub watch: bool,
+    /// How long a graceful stop goes on accepting after it has said that it is no longer ready;
+    /// zero for not at all.
+    #[serde(serialize_with = "duration")]
+    pub drain_delay: Duration,
     /// How long a graceful stop waits for exchanges in flight.
     #[serde(serialize_with = "duration")]
     pub drain_timeout: Duration,
@@ -54,51 +78,6 @@ pub enum Driver {
     Epoll,
 }
 
-/// Where the admin API listens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Admin {
-    /// On a TCP address.
-    Tcp {
-        /// IP address and port.
-        address: SocketAddr,
-        /// The address may be one that other machines reach.
-        allow_remote: bool,
-    },
-    /// On a Unix socket.
-    Unix {
-        /// Absolute path, at most 107 bytes.
-        path: PathBuf,
-    },
-}
-
-/// The access log: one JSON line per exchange.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AccessLog {
-    /// Whether it is written.
-    pub enabled: bool,
-    /// Where to.
-    pub path: LogPath,
-}
-
-/// Where a log is written to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogPath {
-    /// Standard output; `-` in the configuration.
-    Stdout,
-    /// A file that is appended to.
-    File(PathBuf),
-}
-
-impl Serialize for LogPath {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Stdout => serializer.serialize_str("-"),
-            Self::File(path) => path.serialize(serializer),
-        }
-    }
-}
-
 /// An address on which connections are accepted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Listener {
@@ -118,12 +97,35 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Accepted connections of this listener open at once, over all workers; at least 1.
     pub connections_max: u32,
+    /// Connections accepted per second, over all workers; at least 1. `None` sets no limit.
+    pub accept_rate_max: Option<u32>,
+    /// Requests in flight, over all workers; at least 1. `None` sets no limit.
+    pub requests_max: Option<u32>,
+    /// Connections that stand and wait to be accepted, 1 to 65535.
+    pub backlog: u32,
+    /// Options of accepted connections.
+    pub tcp: Tcp,
+    /// Whether a request without a trace id gets one here.
+    pub trace_ids: TraceIds,
     /// Whose word about the client's address is trusted.
     pub xff: Xff,
     /// Protocols to which an HTTP/1.1 connection may change (`Upgrade`), in lower case.
     pub upgrades: Vec<String>,
     /// How paths are brought to one spelling before they are matched and forwarded.
     pub path_normalization: PathNormalization,
+}
+
+/// What happens to a request that carries no trace id.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceIds {
+    /// It gets one in the form of its protocol.
+    #[default]
+    Generate,
+    /// It goes on as it came.
+    Keep,
 }
 
 /// Time limits of accepted connections; none is zero.
@@ -183,36 +185,6 @@ pub enum Ambiguous {
     /// It goes on as it came.
     Keep,
 }
-
-/// A text that is never shown: not in logs, not by the admin API.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides a text.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text, for the one who needs it to do its work.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(HIDDEN)
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(HIDDEN)
-    }
-}
-
-const HIDDEN: &str = "<hidden>";
 
 fn protocols<S: Serializer>(all: &[&Protocol], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(all.iter().map(|it| it.name))

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{AddressText, DurationText, Limits, ProtocolName};
+use super::{AddressText, DurationText, Limits, ProtocolName, StatusText, Tcp};
 use crate::model;
 
 /// Endpoints that offer the same service.
@@ -43,8 +43,174 @@ pub struct Cluster {
     /// Limits of what one connection to an endpoint may ask of the gateway.
     #[serde(default)]
     pub limits: Limits,
-    /// At least one.
+    /// Connections to all endpoints, over all workers; a request that would need one more is
+    /// answered as overloaded (503). Default: no limit.
+    #[serde(default)]
+    pub connections_max: Option<NonZeroU32>,
+    /// Requests in flight, over all workers; more are answered as overloaded (503). Default: no
+    /// limit.
+    #[serde(default)]
+    pub requests_max: Option<NonZeroU32>,
+    /// How dead endpoints are noticed.
+    #[serde(default)]
+    pub tcp: Tcp,
+    /// Name of the application that the endpoints run, for the access log where a request does not
+    /// name it.
+    #[serde(default)]
+    pub app: Option<String>,
+    /// Further tries of requests that no endpoint has begun to work on.
+    #[serde(default)]
+    pub retry: Retry,
+    /// Finds out which endpoints work. Default: none, all are taken to work.
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+    /// Addresses by name, in addition to `endpoints`.
+    #[serde(default)]
+    pub dns: Option<Dns>,
+    /// Addresses. At least one, or `dns`.
+    #[serde(default)]
     pub endpoints: Vec<Endpoint>,
+}
+
+/// Further tries: of requests of which no byte was sent, because no connection came about, and of
+/// those of which the protocol says that they were not begun.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Tries after the first, at another endpoint where there is one. Default: 2. 0 turns them off.
+    #[serde(default)]
+    #[schemars(range(max = 16))]
+    pub attempts_max: Option<u8>,
+    /// Bounds what tries add to the load.
+    #[serde(default)]
+    pub budget: RetryBudget,
+}
+
+/// What further tries may add to the load of a cluster.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryBudget {
+    /// So many further tries for a hundred requests. Default: 20.
+    #[serde(default)]
+    #[schemars(range(max = 100))]
+    pub percent: Option<u8>,
+    /// So many further tries a second are always allowed, so that a cluster with few requests has
+    /// some too. Default: 10.
+    #[serde(default)]
+    pub min_per_second: Option<u32>,
+}
+
+/// Finds out which endpoints work: one of `tcp`, `http` and `bolt`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// A connection stands; it is closed again.
+    #[serde(default)]
+    pub tcp: Option<TcpProbe>,
+    /// A GET request is answered with one of some statuses. For clusters of protocol `http1`.
+    #[serde(default)]
+    pub http: Option<HttpProbe>,
+    /// A heartbeat is answered. For clusters of protocol `bolt`.
+    #[serde(default)]
+    pub bolt: Option<BoltProbe>,
+    /// From one probe of an endpoint to the next. Default: `5s`.
+    #[serde(default)]
+    pub interval: Option<DurationText>,
+    /// A probe that took longer has failed; at most the interval. Default: `1s`.
+    #[serde(default)]
+    pub timeout: Option<DurationText>,
+    /// Failures in a row after which an endpoint gets no more requests. Default: 3.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
+    pub unhealthy_threshold: Option<NonZeroU32>,
+    /// Successes in a row after which it gets requests again. Default: 2.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
+    pub healthy_threshold: Option<NonZeroU32>,
+    /// The interval varies at random by so much to both sides, so that many gateways do not probe
+    /// at the same instant. Default: 10.
+    #[serde(default)]
+    #[schemars(range(max = 50))]
+    pub jitter_percent: Option<u8>,
+}
+
+/// A probe that connects.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TcpProbe {}
+
+/// A probe by a GET request.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpProbe {
+    /// The path, with a query if needed.
+    pub path: String,
+    /// Value of the `Host` field. Default: the address of the endpoint.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Statuses of an endpoint that works: `204` or `200-299`. Default: `200-299`.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub expected_statuses: Option<Vec<StatusText>>,
+}
+
+/// A probe by a heartbeat of Bolt.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BoltProbe {}
+
+/// Addresses by name.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dns {
+    /// Names whose addresses are endpoints. An address that comes by several names is one endpoint.
+    #[schemars(length(min = 1))]
+    pub names: Vec<DnsName>,
+    /// Which addresses of a host are taken. Default: `any`, IPv4 and IPv6.
+    #[serde(default)]
+    pub family: model::Family,
+    /// A name is asked for again when the TTL of its answer has passed, but not sooner than this.
+    /// Default: `1s`.
+    #[serde(default)]
+    pub ttl_min: Option<DurationText>,
+    /// Nor later than this. Default: `5m`.
+    #[serde(default)]
+    pub ttl_max: Option<DurationText>,
+    /// Servers that are asked. Default: those of the system (`/etc/resolv.conf`).
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub servers: Option<Vec<AddressText>>,
+    /// How long a server may take to answer. Default: `2s`.
+    #[serde(default)]
+    pub timeout: Option<DurationText>,
+    /// Addresses that are taken at most; what is more is left out. Default: 1024.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 65536))]
+    pub endpoints_max: Option<NonZeroU32>,
+}
+
+/// A name: `host` with `port` (A and AAAA), or `service` (SRV).
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DnsName {
+    /// A host, such as `app.internal`.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Port of the endpoints at that host.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub port: Option<std::num::NonZeroU16>,
+    /// A service, such as `_http._tcp.app.internal`; host, port and weight of each endpoint come
+    /// with the answer, and those of the lowest priority number are taken.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// Share of the requests of each address of the host, in proportion to the other endpoints.
+    /// Default: 1.
+    #[serde(default)]
+    pub weight: Option<NonZeroU32>,
+    /// Free names and values, shown by the admin API; `zone` is the zone of the endpoints.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// One address of a cluster.
@@ -56,7 +222,8 @@ pub struct Endpoint {
     /// Share of the requests, in proportion to the other endpoints. Default: 1.
     #[serde(default)]
     pub weight: Option<NonZeroU32>,
-    /// Free names and values, shown by the admin API.
+    /// Free names and values, shown by the admin API; `zone` is the zone of the endpoint and a
+    /// field of the access log.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }

@@ -13,19 +13,27 @@ use crate::model;
 
 mod cluster;
 mod limits;
+mod process;
 mod route;
 mod scalar;
+mod tcp;
 
-pub use cluster::{Cluster, Endpoint};
+pub use cluster::{
+    BoltProbe, Cluster, Dns, DnsName, Endpoint, HealthCheck, HttpProbe, Retry, RetryBudget,
+    TcpProbe,
+};
 pub use limits::{Http1Limits, Lenient, Limits, RpcLimits};
+pub use process::{AccessLog, Admin, Log, Metrics, RpcMetrics};
 pub use route::{
     FieldMatch, Forward, Match, Route, RouteConfig, RpcMatch, TextMatch, VirtualHost,
     WeightedCluster,
 };
 pub use scalar::{
     AddressText, DurationText, MethodText, PatternText, ProtocolName, RegexText, SizeText,
+    StatusText,
 };
 pub(crate) use scalar::{DURATION, SIZE, describe_format, read_format};
+pub use tcp::{Keepalive, Tcp};
 
 /// Configuration of the Hangu gateway. May be spread over the files of a directory: lists of the
 /// same name are joined in the order of the file names, everything else may stand once.
@@ -44,9 +52,25 @@ pub struct File {
     /// 127.0.0.1:9901.
     #[serde(default)]
     pub admin: Admin,
-    /// One JSON line per exchange, failures too.
+    /// What the process says of itself.
+    #[serde(default)]
+    pub log: Log,
+    /// One line per exchange, failures too.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// What is counted beyond the usual.
+    #[serde(default)]
+    pub metrics: Metrics,
+    /// The zone (room, data centre) in which this gateway stands; a field of the access log.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Loads the configuration again when its files change, as `hangu reload` does. Default: false.
+    #[serde(default)]
+    pub watch: bool,
+    /// How long a graceful stop goes on accepting after `/ready` answers 503, so that a load
+    /// balancer in front sees it and sends no more. Default: none.
+    #[serde(default)]
+    pub drain_delay: Option<DurationText>,
     /// How long a graceful stop waits for exchanges in flight. Default: `30s`.
     #[serde(default)]
     pub drain_timeout: Option<DurationText>,
@@ -66,33 +90,10 @@ pub struct File {
 #[schemars(inline)]
 pub struct Workers(#[schemars(range(min = 1, max = 1024))] pub NonZeroU32);
 
-/// Where the admin API listens: `address` or `path`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Admin {
-    /// IP address and port. Only a loopback address (127.0.0.1, ::1), unless `allow_remote`.
-    #[serde(default)]
-    pub address: Option<AddressText>,
-    /// Absolute path of a Unix socket.
-    #[serde(default)]
-    pub path: Option<String>,
-    /// Lets `address` be one that other machines reach. The admin API has no password: whoever
-    /// reaches it can stop the gateway. Default: false.
-    #[serde(default)]
-    pub allow_remote: bool,
-}
-
-/// The access log.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AccessLog {
-    /// Whether it is written. Default: true.
-    #[serde(default)]
-    pub enabled: Option<bool>,
-    /// A file that is appended to, or `-` for standard output. Default: `-`.
-    #[serde(default)]
-    pub path: Option<String>,
-}
+/// A number of connections that wait to be accepted.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Backlog(#[schemars(range(min = 1, max = 65535))] pub NonZeroU32);
 
 /// An address on which connections are accepted.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -110,6 +111,24 @@ pub struct Listener {
     /// Connections open at once, over all workers; more are closed at once. Default: 100000.
     #[serde(default)]
     pub connections_max: Option<NonZeroU32>,
+    /// Connections accepted per second, over all workers; more are closed at once. Default: no
+    /// limit.
+    #[serde(default)]
+    pub accept_rate_max: Option<NonZeroU32>,
+    /// Requests in flight, over all workers; more are answered as overloaded (503). Default: no
+    /// limit.
+    #[serde(default)]
+    pub requests_max: Option<NonZeroU32>,
+    /// Connections that stand and wait to be accepted, at most what the system allows
+    /// (`net.core.somaxconn`). Default: 4096.
+    #[serde(default)]
+    pub backlog: Option<Backlog>,
+    /// How dead peers are noticed.
+    #[serde(default)]
+    pub tcp: Tcp,
+    /// Whether a request without a trace id gets one here. Default: `generate`.
+    #[serde(default)]
+    pub trace_ids: model::TraceIds,
     /// Time limits of accepted connections. There is no limit to a whole request unless its route
     /// has a `timeout`.
     #[serde(default)]

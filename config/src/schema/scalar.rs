@@ -9,7 +9,7 @@ use hangu_codecs::{Method, Protocol};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 
-use crate::{NamePattern, text};
+use crate::{NamePattern, Statuses, text};
 
 /// A duration; [`text::read_duration`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub struct SizeText<const MIN: u64 = 0, const MAX: u64 = { u64::MAX }>(pub u64);
 /// An IP address with a port; [`text::read_address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressText(pub SocketAddr);
+
+/// One status of HTTP or a range of them; [`text::read_statuses`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusText(pub Statuses);
 
 /// A regular expression; [`text::read_regex`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,7 @@ pub(crate) fn read_format(format: &str, text: &str) -> Result<(), text::Fault> {
         REGEX => text::read_regex(text),
         METHOD => text::read_method(text).map(drop),
         PATTERN => text::read_pattern(text).map(drop),
+        STATUS => text::read_statuses(text).map(drop),
         _ => Ok(()),
     }
 }
@@ -64,6 +69,7 @@ pub(crate) fn describe_format(format: &str) -> Option<&'static str> {
         REGEX => Some("a regular expression, in quotes"),
         METHOD => Some("a method such as `GET`"),
         PATTERN => Some("a name, `*.example.com`, `example.*` or `*`, in quotes"),
+        STATUS => Some("a status of HTTP such as `204`, or a range such as `200-299`, in quotes"),
         _ => None,
     }
 }
@@ -76,6 +82,7 @@ const ADDRESS: &str = "hangu-address";
 const REGEX: &str = "hangu-regex";
 const METHOD: &str = "hangu-method";
 const PATTERN: &str = "hangu-pattern";
+const STATUS: &str = "hangu-status";
 
 macro_rules! text_scalar {
     ($type:ident, $schema:expr, $read:expr) => {
@@ -120,6 +127,11 @@ text_scalar!(MethodText, json_schema!({ "type": "string", "format": METHOD }), |
 text_scalar!(PatternText, json_schema!({ "type": "string", "format": PATTERN }), |text| {
     text::read_pattern(&text).map(Self)
 });
+text_scalar!(
+    StatusText,
+    json_schema!({ "type": "string", "format": STATUS, "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$" }),
+    |text| text::read_statuses(&text).map(Self)
+);
 text_scalar!(
     ProtocolName,
     json_schema!({

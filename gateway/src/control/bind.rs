@@ -97,7 +97,7 @@ pub enum BindError {
 /// See [`BindError`]; each says what to do.
 pub fn bind(admin: &Admin) -> Result<Bound, BindError> {
     match admin {
-        Admin::Tcp { address, allow_remote } => bind_tcp(*address, *allow_remote),
+        Admin::Tcp { address, allow_remote, .. } => bind_tcp(*address, *allow_remote),
         Admin::Unix { path } => bind_unix(path),
     }
 }
@@ -156,7 +156,8 @@ mod tests {
     use super::*;
 
     fn tcp(address: &str, allow_remote: bool) -> Admin {
-        Admin::Tcp { address: address.parse().unwrap(), allow_remote }
+        let address = address.parse().unwrap();
+        Admin::Tcp { address, allow_remote, token: None, token_path: None }
     }
 
     fn socket_path(name: &str) -> PathBuf {

@@ -155,7 +155,12 @@ mod tests {
 
     #[test]
     fn an_admin_api_on_all_addresses_is_reached_over_loopback() {
-        let admin = |text: &str| Admin::Tcp { address: text.parse().unwrap(), allow_remote: true };
+        let admin = |text: &str| Admin::Tcp {
+            address: text.parse().unwrap(),
+            allow_remote: true,
+            token: None,
+            token_path: None,
+        };
         assert_eq!(Target::from(&admin("0.0.0.0:9")).to_string(), "127.0.0.1:9");
         assert_eq!(Target::from(&admin("[::]:9")).to_string(), "[::1]:9");
         assert_eq!(Target::from(&admin("192.0.2.1:9")).to_string(), "192.0.2.1:9");

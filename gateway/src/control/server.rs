@@ -178,7 +178,7 @@ mod tests {
     use std::net::{SocketAddr, TcpStream};
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-    use hangu_config::{AccessLog, Admin, Config, Driver, LogPath};
+    use hangu_config::{Admin, Config};
     use serde_json::Value;
 
     use super::*;
@@ -197,17 +197,21 @@ mod tests {
 
     const NOT_STOPPED: u64 = u64::MAX;
 
+    const CONFIG: &str = r#"
+drain_timeout: 7s
+access_log: { enabled: false }
+listeners: [{ name: a, address: "127.0.0.1:0", protocols: [http1], route_config: r }]
+route_configs:
+  - name: r
+    virtual_hosts: [{ name: v, domains: ["*"], routes: [{ match: {}, route: { cluster: c } }] }]
+clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }]
+"#;
+
     fn fake() -> Fake {
-        let config = Config {
-            workers: None,
-            driver: Driver::Auto,
-            admin: Admin::Tcp { address: ([127, 0, 0, 1], 0).into(), allow_remote: false },
-            access_log: AccessLog { enabled: false, path: LogPath::Stdout },
-            drain_timeout: Duration::from_secs(7),
-            listeners: Vec::new(),
-            route_configs: Vec::new(),
-            clusters: Vec::new(),
-        };
+        let source = hangu_config::Source { name: "test".to_owned(), text: CONFIG.to_owned() };
+        let mut config = hangu_config::load(&[source]).unwrap();
+        let Admin::Tcp { address, .. } = &mut config.admin else { panic!("not on TCP") };
+        address.set_port(0);
         Fake {
             is_ready: AtomicBool::new(true),
             workers_answer: true,
