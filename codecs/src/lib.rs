@@ -37,7 +37,7 @@ pub use fields::Fields;
 pub use freeze::{Frozen, ThawError};
 pub use message::{
     BodySize, Data, Head, HttpRequest, HttpResponse, Method, OwnedPart, Part, Reason, RpcChecksum,
-    RpcHead, RpcPayload, Status, StreamId, Version,
+    RpcHead, RpcPayload, RpcTrace, Status, StreamId, Version,
 };
 pub use output::Output;
 pub use protocol::{Limits, PROTOCOLS, Protocol};

@@ -289,6 +289,55 @@ pub struct RpcHead<'a> {
     pub payload: RpcPayload<'a>,
     /// Whether the frame came with a (correct) checksum and goes on with a new one.
     pub checksum: Option<RpcChecksum>,
+    /// In a request: where the frame says whose call it is.
+    pub trace: RpcTrace,
+    /// In a request that is encoded: fields to be written behind those of the frame. They stay
+    /// away where the frame's header is no list of fields, or has no room for all of them.
+    pub added: Option<&'a Fields>,
+}
+
+/// Where an RPC request says to which call it belongs. Each is read with [`RpcFields::at`], and
+/// empty when the frame says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RpcTrace {
+    /// Id of the trace, in the tracer's own form.
+    pub trace_id: FieldPlace,
+    /// Id of the call within its trace (`0.1.2` in SOFATracer).
+    pub span_id: FieldPlace,
+    /// Name of the application that calls.
+    pub caller_app: FieldPlace,
+    /// Name of the zone that the call comes from.
+    pub caller_zone: FieldPlace,
+    /// Name of the application that is called.
+    pub target_app: FieldPlace,
+}
+
+/// A piece of the fields of an RPC frame, in four bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FieldPlace {
+    start: u16,
+    bytes: u16,
+}
+
+impl FieldPlace {
+    /// A piece of so many bytes that ends at `end` of the fields. Nothing where that is beyond
+    /// 64 KiB.
+    pub fn ending_at(end: usize, bytes: usize) -> Self {
+        let place = |start| Some((u16::try_from(start).ok()?, u16::try_from(bytes).ok()?));
+        let place = end.checked_sub(bytes).and_then(place);
+        place.map_or(Self::default(), |(start, bytes)| Self { start, bytes })
+    }
+
+    /// The piece of `bytes` bytes at `start` of this one.
+    #[must_use]
+    pub fn part(self, start: usize, bytes: usize) -> Self {
+        Self::ending_at(usize::from(self.start) + start + bytes, bytes)
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(self) -> bool {
+        self.bytes == 0
+    }
 }
 
 impl RpcHead<'_> {
@@ -336,6 +385,17 @@ impl<'a> RpcFields<'a> {
     /// No fields.
     pub fn none() -> Self {
         Self { block: &[], read: |_| None }
+    }
+
+    /// A piece of the fields.
+    pub fn at(&self, place: FieldPlace) -> &'a [u8] {
+        let start = usize::from(place.start);
+        self.block.get(start..start + usize::from(place.bytes)).unwrap_or_default()
+    }
+
+    /// Bytes of all fields as they stand.
+    pub fn bytes(&self) -> usize {
+        self.block.len()
     }
 
     /// The pairs in order, names first.
@@ -419,6 +479,8 @@ pub struct OwnedRpc {
     pub payload: Vec<Bytes>,
     /// See [`RpcHead::checksum`].
     pub checksum: Option<RpcChecksum>,
+    /// See [`RpcHead::added`].
+    pub added: Option<Fields>,
 }
 
 impl OwnedRpc {
@@ -433,12 +495,15 @@ impl OwnedRpc {
             head: Bytes::copy_from_slice(head.head),
             payload,
             checksum: head.checksum,
+            added: head.added.cloned(),
         }
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.payload.iter().map(Bytes::len).sum::<usize>().saturating_add(self.head.len())
+        let added = self.added.as_ref().map_or(0, Fields::bytes);
+        let payload: usize = self.payload.iter().map(Bytes::len).sum();
+        payload.saturating_add(self.head.len()).saturating_add(added)
     }
 
     fn as_head(&self) -> Option<RpcHead<'_>> {
@@ -447,6 +512,7 @@ impl OwnedRpc {
         let mut head = read(&self.head, RpcPayload::Segments(&self.payload))?;
         head.timeout = self.timeout;
         head.checksum = self.checksum;
+        head.added = self.added.as_ref();
         Some(head)
     }
 }

@@ -16,6 +16,7 @@ use hangu::{
 };
 use hangu_codecs::{
     HttpRequest, RpcHead, message::RpcFields, message::RpcOutcome, message::RpcPayload,
+    message::RpcTrace,
 };
 use hangu_config::{PathNormalization, Source};
 
@@ -106,6 +107,8 @@ fn finding_a_route_allocates_nothing() {
         head: b"",
         payload: RpcPayload::Slice(b""),
         checksum: None,
+        trace: RpcTrace::default(),
+        added: None,
     };
     assert_eq!(table.find_rpc(&head, 1).map(|it| it.cluster), Some(2));
     assert_eq!(allocations(|| _ = black_box(table.find_rpc(&head, 1))), 0);

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::fixed::{Fixed, Kind, ONEWAY, Places, Version};
 use super::{NAME, header, status};
 use crate::codec::Fault;
-use crate::message::RpcOutcome;
+use crate::message::{FieldPlace, RpcOutcome, RpcTrace};
 use crate::rpc::{FrameKind, Prefix, Wire, Written, malformed};
-use crate::{EncodeError, Error, RpcHead, RpcPayload, Status, hessian2};
+use crate::{EncodeError, Error, Fields, RpcHead, RpcPayload, Status, hessian2};
 
 /// The byte layout of Bolt.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +95,7 @@ impl Wire for Bolt {
             method,
             timeout: smallest(milliseconds(said), found.deadline),
             fields,
+            trace: found.trace(begin.block),
             ..bare(head, payload)
         })
     }
@@ -115,6 +116,9 @@ impl Wire for Bolt {
                 write_with_deadline(frame.head, left, output).ok_or(unfit)?;
             }
             _ => output.extend_from_slice(frame.head),
+        }
+        if let Some(added) = frame.added {
+            write_added(added, frame, places, (start, output));
         }
         let head = output.get_mut(start..).ok_or(unfit)?;
         put(head, places.id, wire_id(id).to_be_bytes());
@@ -192,6 +196,41 @@ struct Found<'a> {
     method: Option<&'a [u8]>,
     deadline: Option<Duration>,
     is_error: bool,
+    trace: RpcTrace,
+    app: FieldPlace,
+    new_trace: FieldPlace,
+}
+
+impl Found<'_> {
+    /// Whose call it is. `app` is what SOFA-RPC calls itself; a tracer knows better. Peers since
+    /// SOFA-RPC 5.1.0 may say ids in one text, `tcid=…&spid=…`.
+    #[inline]
+    fn trace(&self, block: &[u8]) -> RpcTrace {
+        let mut trace = self.trace;
+        if trace.caller_app.is_empty() {
+            trace.caller_app = self.app;
+        }
+        if trace.trace_id.is_empty() && !self.new_trace.is_empty() {
+            let text = header::fields(block).at(self.new_trace);
+            let member =
+                |name| member(text, name).map(|(at, bytes)| self.new_trace.part(at, bytes));
+            trace.trace_id = member(b"tcid=").unwrap_or_default();
+            trace.span_id = member(b"spid=").unwrap_or_default();
+        }
+        trace
+    }
+}
+
+/// Where the value of a member of `name=value&name=value` stands.
+fn member(text: &[u8], name: &[u8]) -> Option<(usize, usize)> {
+    let mut at = 0;
+    for member in text.split(|it| *it == b'&') {
+        if let Some(value) = member.strip_prefix(name) {
+            return Some((at + name.len(), value.len()));
+        }
+        at += member.len() + 1;
+    }
+    None
 }
 
 /// Walks the header fields. `None`: the header is no list of fields.
@@ -206,12 +245,20 @@ fn find(block: &[u8], fields_max: usize) -> Result<Option<Found<'_>>, Error> {
         }
         let (Some(name), Some(value)) = (field.name, field.value) else { continue };
         let is_there = || (!value.is_empty()).then_some(value);
+        let place = || FieldPlace::ending_at(block.len() - after.len(), value.len());
         match name.len() {
+            3 if name == APP => found.app = place(),
             7 if name == SERVICE => found.service = is_there(),
+            20 if name == TARGET_APP => found.trace.target_app = place(),
             21 if name == METHOD => found.method = is_there(),
+            21 if name == NEW_TRACE => found.new_trace = place(),
             24 if name == TARGET_SERVICE => found.target_service = is_there(),
             24 if name == RESPONSE_ERROR => found.is_error = value == b"true",
+            27 if name == RPC_ID => found.trace.span_id = place(),
+            29 if name == TRACE_ID => found.trace.trace_id = place(),
             30 if name == DEADLINE => found.deadline = parse_milliseconds(value),
+            31 if name == CALLER_APP => found.trace.caller_app = place(),
+            32 if name == CALLER_ZONE => found.trace.caller_zone = place(),
             _ => {}
         }
     }
@@ -287,6 +334,8 @@ fn bare<'a>(head: &'a [u8], payload: RpcPayload<'a>) -> RpcHead<'a> {
         head,
         payload,
         checksum: None,
+        trace: RpcTrace::default(),
+        added: None,
     }
 }
 
@@ -429,6 +478,36 @@ fn write_with_deadline(head: &[u8], left: Duration, output: &mut BytesMut) -> Op
     Some(())
 }
 
+/// Appends fields to a head that was written from `start` on, which its fields end. A header that
+/// is no list has none to be put behind; and its length is a signed short to Java.
+fn write_added(
+    added: &Fields,
+    frame: &RpcHead<'_>,
+    places: Places,
+    (start, output): (usize, &mut BytesMut),
+) {
+    let length_at = places.lengths + 2;
+    let said = |head: &[u8]| {
+        head.get(length_at..).and_then(|it| it.first_chunk()).map(|it| u16::from_be_bytes(*it))
+    };
+    if said(frame.head).map(usize::from) != Some(frame.fields.bytes()) {
+        return;
+    }
+    let Some(written) = output.get(start..).and_then(said) else { return };
+    let mut header_bytes = usize::from(written);
+    for (name, value) in added.iter() {
+        header_bytes += 8 + name.len() + value.len();
+    }
+    let Ok(header_bytes) = i16::try_from(header_bytes) else { return };
+    for (name, value) in added.iter() {
+        let field = header::Field { name: Some(name), value: Some(value) };
+        header::write(field, |it| output.extend_from_slice(it));
+    }
+    if let Some(head) = output.get_mut(start..) {
+        put(head, length_at, header_bytes.to_be_bytes());
+    }
+}
+
 /// Appends a head in another version.
 #[cold]
 fn write_in_version(head: &[u8], version: Version, output: &mut BytesMut) -> Option<()> {
@@ -453,6 +532,13 @@ const DEADLINE: &[u8] = b"sofa_head_deadline_remain_time";
 /// Most requests have no such field: a search tells in a third of the time of a walk.
 static DEADLINE_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(DEADLINE));
 const RESPONSE_ERROR: &[u8] = b"sofa_head_response_error";
+const APP: &[u8] = b"app";
+const TARGET_APP: &[u8] = b"sofa_head_target_app";
+const TRACE_ID: &[u8] = b"rpc_trace_context.sofaTraceId";
+const RPC_ID: &[u8] = b"rpc_trace_context.sofaRpcId";
+const CALLER_APP: &[u8] = b"rpc_trace_context.sofaCallerApp";
+const CALLER_ZONE: &[u8] = b"rpc_trace_context.sofaCallerZone";
+const NEW_TRACE: &[u8] = b"new_rpc_trace_context";
 
 const HEAD: Error = malformed("bolt_head");
 const FIELDS: Error = malformed("bolt_header_fields");

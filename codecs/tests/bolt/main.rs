@@ -7,4 +7,5 @@ mod hostile;
 mod properties;
 #[path = "../support/bolt.rs"]
 mod support;
+mod trace;
 mod vectors;

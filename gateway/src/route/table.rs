@@ -335,7 +335,7 @@ impl Targets {
 mod tests {
     use hangu_codecs::{
         Fields,
-        message::{RpcFields, RpcOutcome, RpcPayload},
+        message::{RpcFields, RpcOutcome, RpcPayload, RpcTrace},
     };
     use hangu_config::{
         FieldMatch, FieldTest, Forward, HttpMatch, NamePattern, PathMatch, RouteConfig, RouteMatch,
@@ -679,6 +679,8 @@ mod tests {
             head: b"",
             payload: RpcPayload::Slice(b""),
             checksum: None,
+            trace: RpcTrace::default(),
+            added: None,
         }
     }
 
