@@ -25,7 +25,7 @@ use crate::{
     route::CompileError,
     snapshot::Snapshot,
     telemetry::{
-        AccessLog, Counters, Layout, Metrics,
+        AccessLog, Counters, Layout, Metrics, Ring, RpcCounters, RpcNames,
         access_log::{self, Target},
     },
     worker::{self, Seed},
@@ -113,6 +113,7 @@ impl Gateway {
             }
         }
         let counters: Vec<_> = (0..workers).map(|_| Arc::new(Counters::new(&layout))).collect();
+        count_rpc(&counters);
         let metrics = metrics(&layout, &counters, &logs, log_writer.as_ref());
         let handle = Handle {
             office: office.clone(),
@@ -293,6 +294,9 @@ fn run(
     };
     // Set once, here.
     let _ = part.counters.worker.driver.set(driver.kind.name());
+    if let Some(ring) = driver.ring {
+        let _ = part.counters.worker.ring.set(Ring::new(ring));
+    }
     let _ = built.send(Ok((driver.kind, std::mem::take(&mut driver.why))));
     let seed = Seed {
         settings: Settings {
@@ -353,6 +357,15 @@ fn open_log(config: &Config, workers: usize) -> Result<OpenedLog, StartError> {
     let (logs, writer) =
         access_log::start(settings).map_err(|error| StartError::AccessLog { path, error })?;
     Ok((logs, Some(writer)))
+}
+
+/// Lets all workers count RPC requests under names that they share.
+fn count_rpc(counters: &[Arc<Counters>]) {
+    let names = Arc::new(RpcNames::new(2000));
+    for worker in counters {
+        // Set once, here.
+        let _ = worker.worker.rpc.set(RpcCounters::new(Arc::clone(&names)));
+    }
 }
 
 fn metrics(

@@ -21,3 +21,4 @@ mod http_failures;
 mod http_refusals;
 mod routing;
 mod shared_connections;
+mod telemetry;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 
-use super::facts::process_facts;
+use super::facts::{process_facts, see_rings};
 use super::{Inspect, inspect};
 
 /// Connections that `/connections` shows when the caller does not say; a page of them.
@@ -142,7 +142,9 @@ fn ready(is_ready: bool) -> Response {
 }
 
 fn metrics(gateway: &Arc<dyn Inspect>) -> Response {
-    let body = gateway.metrics().render(&process_facts(gateway.is_ready()));
+    let metrics = gateway.metrics();
+    see_rings(&metrics);
+    let body = metrics.render(&process_facts(gateway.is_ready()));
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     Response { status: StatusCode::OK, content_type, allow: None, body }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::telemetry::ProcessFacts;
+use crate::telemetry::{AllocatorFacts, Metrics, ProcessFacts, RingFacts};
 
 /// The facts now. What the kernel does not tell (no `/proc`) is zero.
 pub(super) fn process_facts(is_ready: bool) -> ProcessFacts {
@@ -17,7 +17,65 @@ pub(super) fn process_facts(is_ready: bool) -> ProcessFacts {
         cpu_seconds: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
         descriptors: open_descriptors().unwrap_or(0),
         descriptors_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+        allocator: allocator(),
     }
+}
+
+/// What mimalloc tells. It estimates on Linux what is committed as the memory that it has asked
+/// the kernel for and can access.
+fn allocator() -> AllocatorFacts {
+    let (mut resident_max, mut committed, mut committed_max, mut faults) = (0, 0, 0, 0);
+    let none = std::ptr::null_mut();
+    // SAFETY: every pointer is null, which the function allows, or points to a number of ours that
+    // outlives the call.
+    unsafe {
+        libmimalloc_sys::mi_process_info(
+            none,
+            none,
+            none,
+            none,
+            &raw mut resident_max,
+            &raw mut committed,
+            &raw mut committed_max,
+            &raw mut faults,
+        );
+    }
+    AllocatorFacts {
+        committed_bytes: committed as u64,
+        committed_bytes_max: committed_max as u64,
+        resident_bytes_max: resident_max as u64,
+        page_faults: faults as u64,
+    }
+}
+
+/// Asks the kernel about the workers' rings and writes down what it tells. Where it tells nothing,
+/// the counters stay.
+pub(super) fn see_rings(metrics: &Metrics) {
+    for worker in &metrics.workers {
+        let Some(ring) = worker.worker.ring.get() else { continue };
+        let path = format!("/proc/self/fdinfo/{}", ring.descriptor);
+        if let Ok(text) = fs::read_to_string(path)
+            && let Some(facts) = ring_facts(&text)
+        {
+            ring.see(&facts);
+        }
+    }
+}
+
+/// What `io_uring_show_fdinfo` of the kernel writes.
+fn ring_facts(text: &str) -> Option<RingFacts> {
+    let number = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        value.trim().parse().ok()
+    };
+    let overflowed = text.lines().skip_while(|it| !it.starts_with("CqOverflowList")).skip(1);
+    let overflowed = overflowed.take_while(|it| it.trim_start().starts_with("user_data")).count();
+    Some(RingFacts {
+        submission_head: number("SqHead")?,
+        completion_head: number("CqHead")?,
+        completion_tail: number("CqTail")?,
+        overflowed: u32::try_from(overflowed).unwrap_or(u32::MAX),
+    })
 }
 
 /// proc_pid_statm(5): the second number is the resident pages.
@@ -63,5 +121,32 @@ mod tests {
         assert!(facts.resident_bytes > 100_000, "{facts:?}");
         assert!(facts.descriptors >= 3 && facts.descriptors < facts.descriptors_max, "{facts:?}");
         assert!(facts.cpu_seconds > 0.0, "{facts:?}");
+    }
+
+    #[test]
+    fn the_kernel_tells_what_went_through_a_ring() {
+        let Ok(mut ring) = io_uring::IoUring::new(8) else {
+            return eprintln!("left out, this machine has no io_uring");
+        };
+        for _ in 0..3 {
+            let nop = io_uring::opcode::Nop::new().build();
+            // SAFETY: an operation that does nothing points to nothing.
+            unsafe { ring.submission().push(&nop).unwrap() };
+        }
+        ring.submit_and_wait(3).unwrap();
+        ring.completion().next().unwrap();
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&ring);
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap();
+        let expected =
+            RingFacts { submission_head: 3, completion_head: 1, completion_tail: 3, overflowed: 0 };
+        assert_eq!(ring_facts(&text), Some(expected), "{text}");
+    }
+
+    #[test]
+    fn completions_that_found_no_room_are_counted() {
+        let text = "SqHead:\t9\nCqHead:\t1\nCqTail:\t5\nCqOverflowList:\n  \
+                    user_data=7, res=0, flags=0\n  user_data=8, res=0, flags=0\nNAPI:\tdisabled\n";
+        assert_eq!(ring_facts(text).map(|it| it.overflowed), Some(2));
+        assert_eq!(ring_facts("SqHead:\t9\n"), None);
     }
 }

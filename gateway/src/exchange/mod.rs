@@ -29,7 +29,7 @@ use hangu_codecs::{
 use crate::{
     connection::{Blocked, ConnectionId, Id},
     snapshot::Snapshot,
-    telemetry::Outcome,
+    telemetry::{Outcome, RpcNamed, RpcSeries},
     upstream::Acquired,
 };
 
@@ -54,6 +54,8 @@ pub struct Exchange {
     pub listener: usize,
     /// Index of the route, once found.
     pub route: Option<usize>,
+    /// Where an RPC request is counted by its names.
+    pub series: RpcSeries,
     /// Index of the cluster and of its endpoint, once chosen.
     pub target: Option<(usize, usize)>,
     /// When the request head was decoded.
@@ -160,6 +162,10 @@ impl Core {
         };
         let (route, cluster, timeout) = (found.route, found.cluster, found.timeout);
         let deadline = self.deadline(timeout, &mut head);
+        let series = self.series(&head);
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.series = series;
+        }
         let Some(endpoint) = self.endpoints.pick(cluster, random) else {
             return self.fail_at(id, route, Status::NoUpstream.into());
         };
@@ -192,6 +198,12 @@ impl Core {
             snapshot: Rc::clone(snapshot),
             listener: asked.listener,
             route: None,
+            series: match head {
+                Head::RpcRequest(_) => RpcSeries::NoRoute,
+                Head::HttpRequest(_) | Head::HttpResponse(_) | Head::RpcResponse(_) => {
+                    RpcSeries::None
+                }
+            },
             target: None,
             began: self.now,
             forwarded: None,
@@ -208,6 +220,14 @@ impl Core {
             received_bytes,
             sent_bytes: 0,
         })
+    }
+
+    /// Where a request that a route matched is counted by its names.
+    fn series(&self, head: &Head<'_>) -> RpcSeries {
+        let Head::RpcRequest(rpc) = head else { return RpcSeries::None };
+        let Some(counters) = self.counters.worker.rpc.get() else { return RpcSeries::None };
+        let caller = rpc.fields.at(rpc.trace.caller_app);
+        counters.find(RpcNamed { service: rpc.service, method: rpc.method, caller })
     }
 
     /// The instant at which the exchange ends without a response: the smallest of what the route

@@ -115,6 +115,9 @@ impl Core {
             duration,
             upstream_duration,
         });
+        if let Some(rpc) = self.counters.worker.rpc.get() {
+            rpc.end(exchange.series, outcome.class(), duration);
+        }
         if self.settings.access_log {
             self.write_log(exchange, outcome, duration, upstream_duration);
         }

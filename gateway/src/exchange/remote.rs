@@ -20,7 +20,10 @@ use super::{
     Asked, Core, Exchange, ExchangeId, NEVER, Peer, Progress, Upstream, failure::Failure,
     text::Text,
 };
-use crate::{snapshot::Snapshot, telemetry::Outcome};
+use crate::{
+    snapshot::Snapshot,
+    telemetry::{Outcome, RpcSeries},
+};
 
 /// What one thread tells a worker.
 pub enum Letter {
@@ -218,6 +221,8 @@ impl Core {
             snapshot: Rc::clone(&self.snapshot),
             listener,
             route: None,
+            // Counted where the client's connection is.
+            series: RpcSeries::None,
             target: Some(target),
             began: self.now,
             forwarded: None,

@@ -1,6 +1,6 @@
 //! The three drivers, in the order in which they are tried.
 
-use std::{fmt, future::Future, io};
+use std::{fmt, future::Future, io, os::fd::RawFd};
 
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder, time::TimeDriver};
 
@@ -56,6 +56,8 @@ pub struct Driver {
     pub kind: DriverKind,
     /// Why the better ones were not taken, one sentence each; empty for the best.
     pub why: String,
+    /// Descriptor of its ring, where it has one that can be told.
+    pub ring: Option<RawFd>,
 }
 
 enum AnyRuntime {
@@ -74,9 +76,10 @@ impl Driver {
     /// When none can be built: the kernel's word for each that was tried.
     pub fn build(choice: DriverChoice) -> io::Result<Self> {
         let mut why = String::new();
+        let others = rings();
         for kind in DriverKind::ALL.into_iter().filter(|it| allows(choice, *it)) {
             match build(kind) {
-                Ok(runtime) => return Ok(Self { runtime, kind, why }),
+                Ok(runtime) => return Ok(Self { runtime, kind, why, ring: new_ring(&others) }),
                 Err(error) => {
                     if !why.is_empty() {
                         why.push_str("; ");
@@ -95,6 +98,25 @@ impl Driver {
             AnyRuntime::Epoll(runtime) => runtime.block_on(future),
         }
     }
+}
+
+/// The ring that was not there before. monoio keeps its descriptor to itself; workers are started
+/// one after the other, so there is one that is new.
+fn new_ring(before: &[RawFd]) -> Option<RawFd> {
+    let mut new = rings().into_iter().filter(|it| !before.contains(it));
+    let first = new.next()?;
+    new.next().is_none().then_some(first)
+}
+
+/// Descriptors of this process that are rings. None where there is no `/proc`.
+fn rings() -> Vec<RawFd> {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let ring = |entry: std::fs::DirEntry| {
+        let target = std::fs::read_link(entry.path()).ok()?;
+        let is_ring = target.as_os_str() == "anon_inode:[io_uring]";
+        if is_ring { entry.file_name().to_str()?.parse().ok() } else { None }
+    };
+    entries.flatten().filter_map(ring).collect()
 }
 
 fn allows(choice: DriverChoice, kind: DriverKind) -> bool {

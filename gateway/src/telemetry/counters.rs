@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::outcome::{STATUSES, status_index};
 use super::reasons::Reasons;
-use super::{CLASSES, Counter, Histogram, Layout, Outcome, ReasonPlace};
+use super::{CLASSES, Counter, Histogram, Layout, Outcome, ReasonPlace, Ring, RpcCounters};
 
 /// All counters of one worker. The worker writes them, the control thread reads them.
 ///
@@ -34,6 +34,10 @@ struct Spare {
 pub struct WorkerCounters {
     /// The driver that runs (`io_uring_defer_taskrun`, `epoll`, …); set before the worker starts.
     pub driver: std::sync::OnceLock<&'static str>,
+    /// RPC requests by name; set before the worker starts, and not where they are not counted.
+    pub rpc: std::sync::OnceLock<RpcCounters>,
+    /// The worker's ring, where it runs on one; set before it starts.
+    pub ring: std::sync::OnceLock<Ring>,
     /// Panics that were caught; each cost one connection.
     pub panics: Counter,
     /// Times that the worker woke up with something to do.

@@ -95,6 +95,12 @@ impl Quantiles {
         Some(lower_bound_us(at + 1).saturating_sub(1))
     }
 
+    /// Every second of [`Self::octaves`] from 256 µs on, powers of four up to 67 s: for what has many
+    /// series.
+    pub fn wide_octaves(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        self.octaves().skip(8).step_by(2)
+    }
+
     /// Upper bounds in seconds, one per power of two, each with how many durations lie below:
     /// exact, for every power of two is the edge of a bucket.
     pub fn octaves(&self) -> impl Iterator<Item = (f64, u64)> + '_ {

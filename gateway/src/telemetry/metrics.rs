@@ -9,9 +9,10 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::access_log::LogCounters;
 use super::outcome::status_name;
+use super::rpc::RpcTotals;
 use super::{
     CLASSES, Class, ClusterCounters, Counter, Counters, EndpointCounters, Histogram, Layout,
-    ListenerCounters, Quantiles, ReasonPlace, WorkerCounters,
+    ListenerCounters, Quantiles, RPC_RESULTS, ReasonPlace, Ring, WorkerCounters,
 };
 
 /// All that is rendered: the workers' counters and the names behind their indices.
@@ -40,6 +41,21 @@ pub struct ProcessFacts {
     pub descriptors: u64,
     /// Most descriptors that may be open (the soft limit).
     pub descriptors_max: u64,
+    /// What the allocator tells.
+    pub allocator: AllocatorFacts,
+}
+
+/// What mimalloc tells of its memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AllocatorFacts {
+    /// Memory that is backed, in use or kept for later, bytes.
+    pub committed_bytes: u64,
+    /// The most that this ever was, bytes.
+    pub committed_bytes_max: u64,
+    /// The most memory that the process ever had in RAM, bytes.
+    pub resident_bytes_max: u64,
+    /// Page faults that needed a disk.
+    pub page_faults: u64,
 }
 
 impl Metrics {
@@ -53,6 +69,7 @@ impl Metrics {
         self.cluster_families(&mut families);
         self.endpoint_families(&mut families);
         self.route_families(&mut families);
+        self.rpc_families(&mut families);
         self.error_families(&mut families);
         self.log_families(&mut families);
         families.encode()
@@ -108,6 +125,12 @@ impl Metrics {
                     std::slice::from_ref(&worker_label),
                     pick(&worker.worker).value(),
                 );
+            }
+            if let Some(ring) = worker.worker.ring.get() {
+                for (family, pick) in RING_COUNTERS {
+                    let value = pick(ring).value();
+                    into.push(family, std::slice::from_ref(&worker_label), value);
+                }
             }
             let active = self.layout.listeners.iter().enumerate();
             let active = active.map(|(it, _)| worker.listener(it).connections_active.value()).sum();
@@ -194,6 +217,33 @@ impl Metrics {
         }
     }
 
+    /// Names may be thousands: only what happened is shown.
+    fn rpc_families(&self, into: &mut Families) {
+        let workers: Vec<_> = self.workers.iter().filter_map(|it| it.worker.rpc.get()).collect();
+        if workers.is_empty() {
+            return;
+        }
+        let totals = RpcTotals::of(&workers);
+        for ([service, method, caller], counts) in totals.results {
+            for (class, count) in RPC_RESULTS.into_iter().zip(counts).filter(|it| it.1 > 0) {
+                let labels = [
+                    ("service", service.to_owned()),
+                    ("method", method.to_owned()),
+                    ("caller", caller.to_owned()),
+                    ("result", class.as_str().to_owned()),
+                ];
+                into.push(&RPC_REQUESTS, &labels, count);
+            }
+        }
+        for ([service, method], total) in totals.durations {
+            if total.count() > 0 {
+                let labels = [("service", service.to_owned()), ("method", method.to_owned())];
+                into.quantiles(&RPC_DURATION, &labels, &total, total.wide_octaves());
+            }
+        }
+        into.push(&RPC_DROPPED, &[], totals.dropped);
+    }
+
     fn error_families(&self, into: &mut Families) {
         let mut total = BTreeMap::new();
         for worker in &self.workers {
@@ -250,6 +300,12 @@ fn process_families(process: &ProcessFacts, into: &mut Families) {
     into.push_f64(&CPU, &[], process.cpu_seconds);
     into.push(&DESCRIPTORS, &[], process.descriptors);
     into.push(&DESCRIPTORS_MAX, &[], process.descriptors_max);
+    let AllocatorFacts { committed_bytes, committed_bytes_max, resident_bytes_max, page_faults } =
+        process.allocator;
+    into.push(&COMMITTED, &[], committed_bytes);
+    into.push(&COMMITTED_MAX, &[], committed_bytes_max);
+    into.push(&RESIDENT_MAX, &[], resident_bytes_max);
+    into.push(&PAGE_FAULTS, &[], page_faults);
 }
 
 /// A metric family: name (unit last), type and HELP text.
@@ -305,6 +361,17 @@ impl Families {
     ) {
         let mut total = Quantiles::default();
         parts.for_each(|part| part.add_to(&mut total));
+        self.quantiles(family, labels, &total, total.octaves());
+    }
+
+    /// A histogram with some of its buckets.
+    fn quantiles(
+        &mut self,
+        family: &Family,
+        labels: &[Label],
+        total: &Quantiles,
+        buckets: impl Iterator<Item = (f64, u64)>,
+    ) {
         let mut rendered = prometheus::proto::Histogram::default();
         let bucket = |(bound, below)| {
             let mut bucket = Bucket::default();
@@ -312,7 +379,7 @@ impl Families {
             bucket.set_cumulative_count(below);
             bucket
         };
-        rendered.set_bucket(total.octaves().map(bucket).collect());
+        rendered.set_bucket(buckets.map(bucket).collect());
         rendered.set_sample_count(total.count());
         rendered.set_sample_sum(total.sum_seconds());
         let mut metric = Metric::from_label(pairs(labels));
@@ -362,6 +429,21 @@ const DESCRIPTORS: Family = gauge("hangu_open_descriptors", "Descriptors that ar
 const DESCRIPTORS_MAX: Family =
     gauge("hangu_open_descriptors_max", "Descriptors that may be open at most.");
 
+const COMMITTED: Family = gauge(
+    "hangu_allocator_committed_bytes",
+    "Memory that the allocator has backed, in use or kept for later.",
+);
+const COMMITTED_MAX: Family = gauge(
+    "hangu_allocator_committed_bytes_max",
+    "The most memory that the allocator ever had backed.",
+);
+const RESIDENT_MAX: Family = gauge(
+    "hangu_resident_memory_bytes_max",
+    "The most memory of the process that ever was in RAM.",
+);
+const PAGE_FAULTS: Family =
+    counter("hangu_page_faults_total", "Page faults that had to wait for a disk.");
+
 const WORKER_INFO: Family =
     gauge("hangu_worker_info", "Always 1; the label says which driver the worker runs on.");
 const WORKER_CONNECTIONS: Family = gauge(
@@ -400,6 +482,29 @@ const WORKER_COUNTERS: &[(Family, Pick<WorkerCounters>)] = &[
             "Connections that could not be accepted for want of descriptors or memory.",
         ),
         |it| &it.accept_failures,
+    ),
+];
+
+const RING_COUNTERS: &[(Family, Pick<Ring>)] = &[
+    (counter("hangu_worker_ring_submissions_total", "Operations that io_uring took."), |it| {
+        &it.submissions
+    }),
+    (counter("hangu_worker_ring_completions_total", "Completions that io_uring gave."), |it| {
+        &it.completions
+    }),
+    (
+        gauge(
+            "hangu_worker_ring_completions_waiting",
+            "Completions that the worker has not taken yet.",
+        ),
+        |it| &it.completions_waiting,
+    ),
+    (
+        gauge(
+            "hangu_worker_ring_completions_overflowed",
+            "Completions that found the ring full and wait in a list of the kernel.",
+        ),
+        |it| &it.completions_overflowed,
     ),
 ];
 
@@ -553,6 +658,19 @@ const ROUTE_CLASSES: Family = counter(
     "hangu_route_responses_total",
     "Requests that a route matched, by how they ended; see hangu_upstream_responses_total.",
 );
+const RPC_REQUESTS: Family = counter(
+    "hangu_rpc_requests_total",
+    "RPC requests that ended, by service, method, calling application and result; _other where \
+     metrics.rpc.series_max left no room for the names.",
+);
+const RPC_DURATION: Family = histogram(
+    "hangu_rpc_request_duration_seconds",
+    "From an RPC request's head to the end of its answer, by service and method.",
+);
+const RPC_DROPPED: Family = counter(
+    "hangu_rpc_series_dropped_total",
+    "RPC requests whose names found no room and that are counted as _other.",
+);
 const DOWNSTREAM_ERRORS: Family = counter(
     "hangu_downstream_errors_total",
     "What went wrong on downstream connections, by reason.",
@@ -585,7 +703,9 @@ mod tests {
     use hangu_codecs::Status;
 
     use super::*;
-    use crate::telemetry::{ClusterNames, Ended, Outcome, RouteNames};
+    use crate::telemetry::{
+        ClusterNames, Ended, Outcome, RouteNames, RpcCounters, RpcNamed, RpcNames, RpcSeries,
+    };
 
     fn metrics() -> Metrics {
         let layout = Layout {
@@ -602,6 +722,11 @@ mod tests {
             }],
         };
         let workers = vec![Arc::new(Counters::new(&layout)), Arc::new(Counters::new(&layout))];
+        let names = Arc::new(RpcNames::new(1));
+        for worker in &workers {
+            worker.worker.rpc.set(RpcCounters::new(Arc::clone(&names))).unwrap();
+            worker.worker.ring.set(Ring::new(0)).unwrap();
+        }
         Metrics { layout: Arc::new(layout), workers, access_log: vec![Arc::default()] }
     }
 
@@ -665,10 +790,48 @@ mod tests {
     }
 
     #[test]
+    fn rpc_requests_are_shown_by_name_and_what_found_no_room_as_other() {
+        let metrics = metrics();
+        let rpc = |worker: usize| metrics.workers[worker].worker.rpc.get().unwrap();
+        let count = |worker, service: &str, class| {
+            let named =
+                RpcNamed { service: service.as_bytes(), method: b"say\"Hi\n", caller: b"shop" };
+            let series = rpc(worker).find(named);
+            rpc(worker).end(series, class, Duration::from_micros(700));
+        };
+        count(0, "a.B:1.0", Class::Success);
+        count(1, "a.B:1.0", Class::Success);
+        count(1, "a.B:1.0", Class::ProviderError);
+        count(1, "a.C:1.0", Class::Success);
+        rpc(0).end(RpcSeries::NoRoute, Class::Gateway, Duration::ZERO);
+        let text = metrics.render(&ProcessFacts::default());
+        let at = |series: &str| value(&text, series);
+        let named = r#"service="a.B:1.0",method="say\"Hi\n""#;
+        let with = |result| {
+            format!(r#"hangu_rpc_requests_total{{{named},caller="shop",result="{result}"}}"#)
+        };
+        assert_eq!((at(&with("success")), at(&with("provider_error"))), (2.0, 1.0));
+        assert!(!text.contains(&with("reset")), "{text}");
+        let other = r#"service="_other",method="_other""#;
+        let total =
+            format!(r#"hangu_rpc_requests_total{{{other},caller="_other",result="success"}}"#);
+        assert_eq!((at(&total), at("hangu_rpc_series_dropped_total")), (1.0, 1.0));
+        let unrouted = r#"{service="_no_route",method="",caller="",result="gateway"}"#;
+        assert_eq!(at(&format!("hangu_rpc_requests_total{unrouted}")), 1.0);
+        let bucket =
+            |le| format!(r#"hangu_rpc_request_duration_seconds_bucket{{{named},le="{le}"}}"#);
+        assert_eq!((at(&bucket("0.000256")), at(&bucket("0.001024"))), (0.0, 3.0));
+        assert_eq!(at(&bucket("67.108864")), 3.0);
+        assert_eq!(at(&format!("hangu_rpc_request_duration_seconds_count{{{other}}}")), 1.0);
+    }
+
+    #[test]
     fn every_family_has_help_a_type_and_the_prefix_and_stands_together() {
         let metrics = metrics();
         metrics.workers[0].end(&ended(Outcome::Http(200)));
         metrics.workers[0].error(ReasonPlace::Downstream(0), "bad_request_line");
+        let rpc = metrics.workers[0].worker.rpc.get().unwrap();
+        rpc.end(RpcSeries::Other, Class::Success, Duration::ZERO);
         let text = metrics.render(&ProcessFacts::default());
         let mut families: Vec<(&str, &str)> = Vec::new();
         for line in text.lines() {

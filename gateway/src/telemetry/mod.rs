@@ -16,6 +16,8 @@ mod layout;
 mod metrics;
 mod outcome;
 mod reasons;
+mod ring;
+mod rpc;
 
 pub use access_log::{AccessLog, Record, Subject};
 pub use counter::Counter;
@@ -25,6 +27,11 @@ pub use counters::{
 };
 pub use histogram::{Histogram, Quantiles};
 pub use layout::{ClusterNames, Layout, RouteNames};
-pub use metrics::{Metrics, ProcessFacts};
+pub use metrics::{AllocatorFacts, Metrics, ProcessFacts};
 pub use outcome::{CLASSES, Class, Outcome};
 pub use reasons::{REASONS_MAX, ReasonPlace};
+pub use ring::{Ring, RingFacts};
+pub use rpc::{
+    NO_ROUTE, OTHER, RPC_NAME_BYTES_MAX, RPC_RESULTS, RPC_SERIES_MAX, RpcCounters, RpcNamed,
+    RpcNames, RpcSeries,
+};
