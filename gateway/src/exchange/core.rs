@@ -17,7 +17,7 @@ use crate::{
     connection::{Connection, ConnectionId, Load, Side, Slab, State, Talk},
     io::{self, DialError, DriverKind},
     snapshot::Snapshot,
-    telemetry::{AccessLog, Counters, ReasonPlace},
+    telemetry::{AccessLog, Counters, ReasonPlace, Throttle},
     upstream::Pool,
 };
 
@@ -96,6 +96,7 @@ pub struct Core {
     pub(crate) freed: Vec<ConnectionId>,
     pub(crate) away: rustc_hash::FxHashMap<(usize, (u32, u32)), super::ExchangeId>,
     pub(super) away_count: usize,
+    pub(super) panics_told: Throttle,
     random: u64,
     /// The next tick panics, as a mistake outside of any connection would.
     #[cfg(feature = "test-hooks")]
@@ -137,6 +138,7 @@ impl Core {
             freed: Vec::new(),
             away: rustc_hash::FxHashMap::default(),
             away_count: 0,
+            panics_told: Throttle::new(),
             random: now.as_micros()
                 ^ (settings.worker as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
             #[cfg(feature = "test-hooks")]

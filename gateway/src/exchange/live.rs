@@ -86,8 +86,12 @@ impl Work {
             core.work_off();
         };
         if catch_unwind(AssertUnwindSafe(|| self.with(read))).is_err() {
-            self.with(|core| core.counters.worker.panics.increment());
-            tracing::error!("a panic was caught while a letter was read");
+            self.with(|core| {
+                core.counters.worker.panics.increment();
+                if let Some(more) = core.panics_told.admit(core.now) {
+                    tracing::error!(more, "a panic was caught while a letter was read");
+                }
+            });
         }
     }
 }
@@ -453,18 +457,23 @@ impl Core {
     }
 
     fn on_panic(&mut self, id: ConnectionId) {
-        self.counters.worker.panics.increment();
-        tracing::error!(?id, "a panic was caught; its connection is closed");
+        self.tell_panic(id);
         self.close(id, Closed::Broken("panic"));
         self.work_off();
+    }
+
+    fn tell_panic(&mut self, id: ConnectionId) {
+        self.counters.worker.panics.increment();
+        if let Some(more) = self.panics_told.admit(self.now) {
+            tracing::error!(?id, more, "a panic was caught; its connection is closed");
+        }
     }
 
     /// Lets a connection do a step that another one, a dial or a timer brought about. A panic
     /// costs the connection whose step it is, not the one that came before, nor the worker.
     pub(super) fn shelter(&mut self, id: ConnectionId, step: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| step(self))).is_err() {
-            self.counters.worker.panics.increment();
-            tracing::error!(?id, "a panic was caught; its connection is closed");
+            self.tell_panic(id);
             self.close(id, Closed::Broken("panic"));
         }
     }

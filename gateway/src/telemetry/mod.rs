@@ -18,6 +18,7 @@ mod outcome;
 mod reasons;
 mod ring;
 mod rpc;
+mod throttle;
 
 pub use access_log::{AccessLog, Record, Subject};
 pub use counter::Counter;
@@ -35,3 +36,4 @@ pub use rpc::{
     NO_ROUTE, OTHER, RPC_NAME_BYTES_MAX, RPC_RESULTS, RPC_SERIES_MAX, RpcCounters, RpcNamed,
     RpcNames, RpcSeries,
 };
+pub use throttle::Throttle;

@@ -20,7 +20,7 @@ use crate::{
     exchange::{Core, Letter, PostOffice, Settings, Work},
     io::{Accepted, Acceptor, Driver, Socket},
     snapshot::Snapshot,
-    telemetry::{AccessLog, Counters},
+    telemetry::{AccessLog, Counters, Throttle},
 };
 
 /// What a worker needs to begin.
@@ -120,6 +120,7 @@ async fn yield_once() {
 }
 
 async fn accept_all(work: Rc<Work>, listener: usize, mut acceptor: Acceptor) {
+    let mut warned = Throttle::new();
     loop {
         {
             let mut ready = pin!(acceptor.ready());
@@ -145,7 +146,9 @@ async fn accept_all(work: Rc<Work>, listener: usize, mut acceptor: Acceptor) {
                 }),
                 Accepted::Failed(error) => {
                     work.with(|core| core.counters.worker.accept_failures.increment());
-                    tracing::warn!(listener, %error, "cannot accept");
+                    if let Some(more) = warned.admit(clock::now()) {
+                        tracing::warn!(listener, %error, more, "cannot accept");
+                    }
                     monoio::time::sleep(ACCEPT_PAUSE).await;
                     break;
                 }
