@@ -65,11 +65,13 @@ pub(crate) struct Place {
 pub(crate) struct Problems<'a> {
     sources: &'a [Source],
     found: Vec<(Place, Problem)>,
+    /// Values that no problem may show, each with what is shown instead.
+    hidden: Vec<(String, String)>,
 }
 
 impl<'a> Problems<'a> {
     pub(crate) fn new(sources: &'a [Source]) -> Self {
-        Self { sources, found: Vec::new() }
+        Self { sources, found: Vec::new(), hidden: Vec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -80,10 +82,33 @@ impl<'a> Problems<'a> {
         self.found.len()
     }
 
+    /// From now on no problem shows this value, also not in other letters or escaped; `shown`
+    /// stands in its place. Values of less than four bytes are no secrets and would garble words.
+    pub(crate) fn hide(&mut self, value: &str, shown: &str) {
+        let forms = [
+            value.to_owned(),
+            value.escape_debug().to_string(),
+            value.to_ascii_lowercase(),
+            value.to_ascii_uppercase(),
+        ];
+        for form in forms.into_iter().filter(|it| it.len() >= HIDDEN_BYTES_MIN) {
+            let form = (form, shown.to_owned());
+            if !self.hidden.contains(&form) {
+                self.hidden.push(form);
+            }
+        }
+    }
+
+    fn without_hidden(&self, text: String) -> String {
+        self.hidden.iter().fold(text, |text, (value, shown)| text.replace(value, shown))
+    }
+
     /// Adds a problem.
     pub(crate) fn add(&mut self, place: Place, path: &str, what: String, instead: Option<String>) {
         let file = self.sources.get(place.source).map(|it| it.name.clone()).unwrap_or_default();
         let (line, column) = (place.line, place.column);
+        let what = self.without_hidden(what);
+        let instead = instead.map(|it| self.without_hidden(it));
         let problem = Problem { file, line, column, path: path.to_owned(), what, instead };
         self.found.push((place, problem));
     }
@@ -101,3 +126,5 @@ impl<'a> Problems<'a> {
         self.found.into_iter().map(|(_, problem)| problem).collect()
     }
 }
+
+const HIDDEN_BYTES_MIN: usize = 4;

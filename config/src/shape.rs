@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Checks the shape of a whole configuration.
-pub(crate) fn check(tree: &Node, problems: &mut Problems<'_>) {
+pub(crate) fn check(tree: &mut Node, problems: &mut Problems<'_>) {
     let mut shape = Shape { root: &SCHEMA, problems };
     shape.node(tree, &SCHEMA, "");
 }
@@ -32,32 +32,29 @@ struct Shape<'a, 's> {
 }
 
 impl Shape<'_, '_> {
-    fn node(&mut self, node: &Node, schema: &Json, path: &str) {
+    fn node(&mut self, node: &mut Node, schema: &Json, path: &str) {
         let schema = resolve(self.root, schema);
+        adopt(node, schema);
         if let Some(names) = constants(schema) {
             return self.constant(node, &names, path);
         }
-        match &node.value {
+        match &mut node.value {
             Value::Map(entries) if is_of(schema, "object") => {
                 for entry in entries {
                     self.member(entry, schema, path);
                 }
-                self.missing(node, schema, path);
+                return self.missing(node, schema, path);
             }
             Value::List(items) if is_of(schema, "array") => {
-                if items.is_empty() && schema.get("minItems").is_some() {
-                    self.wrong(
-                        node,
-                        path,
-                        "the list is empty".to_owned(),
-                        Some("at least one entry".to_owned()),
-                    );
-                }
-                for (index, item) in items.iter().enumerate() {
+                for (index, item) in items.iter_mut().enumerate() {
                     let Some(of) = schema.get("items") else { continue };
                     self.node(item, of, &format!("{path}[{index}]"));
                 }
+                return self.empty(node, schema, path);
             }
+            _ => {}
+        }
+        match &node.value {
             Value::Text(text) if is_of(schema, "string") => self.text(node, text, schema, path),
             Value::Integer(number) if is_of(schema, "integer") => {
                 self.integer(node, *number, schema, path);
@@ -73,13 +70,21 @@ impl Shape<'_, '_> {
         }
     }
 
-    fn member(&mut self, entry: &crate::tree::Entry, schema: &Json, path: &str) {
+    fn empty(&mut self, node: &Node, schema: &Json, path: &str) {
+        let Value::List(items) = &node.value else { return };
+        if items.is_empty() && schema.get("minItems").is_some() {
+            let instead = Some("at least one entry".to_owned());
+            self.wrong(node, path, "the list is empty".to_owned(), instead);
+        }
+    }
+
+    fn member(&mut self, entry: &mut crate::tree::Entry, schema: &Json, path: &str) {
         let path = child(path, &entry.key);
         if let Some(of) = schema.get("properties").and_then(|it| it.get(&entry.key)) {
-            return self.node(&entry.value, of, &path);
+            return self.node(&mut entry.value, of, &path);
         }
         if let Some(of @ Json::Object(_)) = schema.get("additionalProperties") {
-            return self.node(&entry.value, of, &path);
+            return self.node(&mut entry.value, of, &path);
         }
         let known = keys(schema);
         let instead = match nearest(&entry.key, known.iter().copied()) {
@@ -187,7 +192,26 @@ impl Shape<'_, '_> {
 
     fn wrong(&mut self, node: &Node, path: &str, what: String, instead: Option<String>) {
         let place: Place = node.place;
-        self.problems.add(place, path, what, instead);
+        let Some(written) = &node.written else {
+            return self.problems.add(place, path, what, instead);
+        };
+        // The words for a wrong value quote parts of it, and it may be a secret.
+        let what = format!("what `{written}` gives cannot stand here");
+        self.problems.add(place, path, what, None);
+    }
+}
+
+/// A value that came by a reference is read as if it stood there: as a number or a truth value where
+/// the schema asks for one.
+fn adopt(node: &mut Node, schema: &Json) {
+    let (Value::Text(text), Some(_)) = (&node.value, &node.written) else { return };
+    if is_of(schema, "string") {
+        return;
+    }
+    let number = text.parse().ok().filter(|_| is_of(schema, "integer")).map(Value::Integer);
+    let truth = text.parse().ok().filter(|_| is_of(schema, "boolean")).map(Value::Bool);
+    if let Some(value) = number.or(truth) {
+        node.value = value;
     }
 }
 

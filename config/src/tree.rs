@@ -15,6 +15,8 @@ use crate::{
 pub(crate) struct Node {
     pub(crate) place: Place,
     pub(crate) value: Value,
+    /// The text as it is written, when the value came by a reference in it.
+    pub(crate) written: Option<String>,
 }
 
 /// A YAML value.
@@ -43,7 +45,7 @@ pub const SOURCE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Reads the sources and joins them to one tree.
 pub(crate) fn read(sources: &[Source], problems: &mut Problems<'_>) -> Node {
-    let mut whole = Node { place: Place::default(), value: Value::Map(Vec::new()) };
+    let mut whole = Node::new(Place::default(), Value::Map(Vec::new()));
     for (index, source) in sources.iter().enumerate() {
         let Some(mut node) = parse(index, source, problems) else { continue };
         refuse_repeated_keys(&mut node, "", problems);
@@ -81,7 +83,7 @@ fn parse(index: usize, source: &Source, problems: &mut Problems<'_>) -> Option<N
         },
     };
     if source.text.trim().is_empty() {
-        return Some(Node { place: start, value: Value::Null });
+        return Some(Node::new(start, Value::Null));
     }
     match serde_saphyr::from_str_with_options::<Spanned<Plain>>(&source.text, options) {
         Ok(plain) => Some(plant(plain, index)),
@@ -164,6 +166,10 @@ impl Value {
 }
 
 impl Node {
+    pub(crate) fn new(place: Place, value: Value) -> Self {
+        Self { place, value, written: None }
+    }
+
     /// The member of that key.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         let Value::Map(entries) = &self.value else { return None };
@@ -238,7 +244,7 @@ fn plant(plain: Spanned<Plain>, source: usize) -> Node {
                 .collect(),
         ),
     };
-    Node { place, value }
+    Node::new(place, value)
 }
 
 fn place_of(location: &serde_saphyr::Location, source: usize) -> Place {

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use hangu_config::{Source, load};
+use hangu_config::{NoValues, Source, load};
 
 #[test]
 fn every_bad_configuration_is_refused_with_the_words_beside_it() {
@@ -17,7 +17,7 @@ fn every_bad_configuration_is_refused_with_the_words_beside_it() {
     for path in paths {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let sources = split(&name, &fs::read_to_string(&path).unwrap());
-        let problems = load(&sources).expect_err(&name);
+        let problems = load(&sources, &NoValues).expect_err(&name);
         let told: String = problems.iter().map(|it| format!("{it}\n")).collect();
         let expected = path.with_extension("txt");
         if std::env::var_os("HANGU_WRITE_EXPECTED").is_some() {

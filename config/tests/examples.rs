@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use hangu_config::{Source, load};
+use hangu_config::{NoValues, Source, load};
 
 fn examples() -> Vec<Source> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
@@ -28,7 +28,7 @@ fn every_example_is_valid() {
     assert!(examples.len() >= 4);
     for source in examples {
         assert!(source.name.ends_with(".yaml"), "{}", source.name);
-        if let Err(problems) = load(&[source]) {
+        if let Err(problems) = load(&[source], &NoValues) {
             panic!("{}", told(&problems));
         }
     }
@@ -68,7 +68,7 @@ clusters:
     let tcp = serde_json::json!({
         "keepalive": { "idle": "1m", "interval": "10s", "probes": 3 }, "user_timeout": "1m30s",
     });
-    let config = load(&[Source { name: "a.yaml".into(), text: text.into() }])
+    let config = load(&[Source { name: "a.yaml".into(), text: text.into() }], &NoValues)
         .unwrap_or_else(|it| panic!("{}", told(&it)));
     let json = serde_json::to_value(&config).unwrap();
     let at = |pointer: &str| json.pointer(pointer).cloned().unwrap_or_default();
@@ -158,7 +158,7 @@ fn the_files_of_a_directory_are_joined_in_their_order() {
         source("30-routes.yaml", "admin: {allow_remote: true}\nroute_configs: [{name: r, virtual_hosts: [{name: v, domains: ['*'], routes: [{match: {}, route: {cluster: two}}]}]}]"),
         source("40-one.yaml", "admin: {address: '0.0.0.0:9901'}\nclusters: [{name: one, protocol: http1, endpoints: [{address: '127.0.0.1:2'}]}]"),
         source("50-two.yaml", "clusters: [{name: two, protocol: http1, endpoints: [{address: '127.0.0.1:3'}]}]"),
-    ])
+    ], &NoValues)
     .unwrap_or_else(|it| panic!("{}", told(&it)));
     let names: Vec<&str> = config.clusters.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["one", "two"]);
@@ -215,7 +215,7 @@ clusters:
   - {name: web, protocol: http1, endpoints: [{address: "127.0.0.1:81"}]}
   - {name: sofa, protocol: bolt, endpoints: [{address: "127.0.0.1:82"}]}
 "#;
-    let config = load(&[Source { name: "a.yaml".into(), text: text.into() }])
+    let config = load(&[Source { name: "a.yaml".into(), text: text.into() }], &NoValues)
         .unwrap_or_else(|it| panic!("{}", told(&it)));
     let limits = &config.listeners[0].limits;
     assert_eq!(

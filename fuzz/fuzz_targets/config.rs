@@ -2,7 +2,9 @@
 //! accepted holds what `hangu_config::model` says of it, and gives the same again.
 #![no_main]
 
-use hangu_config::{Action, Config, Problem, Source, load, text};
+use std::path::Path;
+
+use hangu_config::{Action, Canonical, Config, Problem, Source, Values, diff, load, text};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -11,12 +13,25 @@ fuzz_target!(|input: &[u8]| {
     let sources: Vec<Source> = texts
         .map(|(index, text)| Source { name: format!("{index}.yaml"), text: text.to_owned() })
         .collect();
-    match load(&sources) {
+    match load(&sources, &Given) {
         Ok(config) => check_config(&config, &sources),
         Err(problems) => check_problems(&problems, &sources),
     }
     check_texts(&input);
 });
+
+/// Every variable has its name as its value, every file its path.
+struct Given;
+
+impl Values for Given {
+    fn env(&self, name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+
+    fn file(&self, path: &Path) -> Result<String, String> {
+        Ok(path.display().to_string())
+    }
+}
 
 fn check_problems(problems: &[Problem], sources: &[Source]) {
     assert!(!problems.is_empty());
@@ -48,7 +63,12 @@ fn check_config(config: &Config, sources: &[Source]) {
         assert!(forward.clusters.iter().all(|it| it.cluster < config.clusters.len()));
     }
     serde_json::to_string(config).expect("a configuration can be shown");
-    assert_eq!(load(sources).as_ref(), Ok(config));
+    let again = load(sources, &Given).expect("it was loaded before");
+    assert_eq!(&again, config);
+    assert!(diff(&again, config).is_empty());
+    let form = Canonical::of(config);
+    let text = serde_json::to_string(&form).expect("the canonical form can be sent");
+    assert_eq!(serde_json::from_str::<Canonical>(&text).ok(), Some(form));
 }
 
 fn check_texts(text: &str) {

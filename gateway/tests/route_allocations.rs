@@ -79,7 +79,8 @@ clusters:
 
 fn table() -> RouteTable {
     let source = Source { name: "test.yaml".to_owned(), text: CONFIG.to_owned() };
-    let config = hangu_config::load(&[source]).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let config = hangu_config::load(&[source], &hangu_config::NoValues)
+        .unwrap_or_else(|problems| panic!("{problems:?}"));
     RouteTable::compile(&config.route_configs[0]).unwrap()
 }
 

@@ -140,10 +140,11 @@ impl Setup {
     pub(crate) fn start(self) -> Running {
         // JSON is YAML.
         let source = Source { name: "test.yaml".into(), text: self.config.to_string() };
-        let config = hangu_config::load(&[source]).unwrap_or_else(|problems| {
-            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            panic!("{}\n{}", self.config, text.join("\n"))
-        });
+        let config =
+            hangu_config::load(&[source], &hangu_config::NoValues).unwrap_or_else(|problems| {
+                let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                panic!("{}\n{}", self.config, text.join("\n"))
+            });
         let gateway = Gateway::start(config, DriverChoice::Only(self.driver)).expect("it starts");
         let drivers = gateway.drivers();
         assert!(drivers.iter().all(|(kind, _)| *kind == self.driver), "{drivers:?}");

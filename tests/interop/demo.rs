@@ -138,7 +138,8 @@ fn the_configuration_that_the_demo_prints_is_one_that_it_takes() {
         name: "demo.yaml".into(),
         text: String::from_utf8(print.stdout).expect("text"),
     };
-    let config = hangu_config::load(&[source]).expect("a valid configuration");
+    let config =
+        hangu_config::load(&[source], &hangu_config::NoValues).expect("a valid configuration");
     let places: Vec<_> = config.listeners.iter().map(|it| it.address.to_string()).collect();
     assert_eq!(places, ["127.0.0.1:8080", "127.0.0.1:12200"]);
 }

@@ -80,7 +80,7 @@ mod tests {
         for driver in ["auto", "epoll"] {
             let text = configuration(&plan, driver);
             let source = Source { name: "hangu.yaml".into(), text };
-            let problems = hangu_config::load(&[source]).err();
+            let problems = hangu_config::load(&[source], &hangu_config::NoValues).err();
             assert!(problems.is_none(), "{problems:#?}");
         }
     }

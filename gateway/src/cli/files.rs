@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use hangu_config::{Config, Problem, SOURCE_BYTES_MAX, Source};
+use hangu_config::{Config, Problem, SOURCE_BYTES_MAX, Source, VALUE_BYTES_MAX, Values};
 
 /// Files that a directory of a configuration may have; more is a directory of something else.
 const FILES_MAX: usize = 4096;
@@ -22,7 +22,8 @@ pub(super) enum LoadError {
 /// joined in the order of their names.
 pub(super) fn load(path: &Path) -> Result<Config, LoadError> {
     let sources = sources(path).map_err(LoadError::Unreadable)?;
-    hangu_config::load(&sources).map_err(|problems| LoadError::Wrong(sources, problems))
+    hangu_config::load(&sources, &Surroundings)
+        .map_err(|problems| LoadError::Wrong(sources, problems))
 }
 
 fn sources(path: &Path) -> Result<Vec<Source>, String> {
@@ -54,6 +55,24 @@ fn yaml_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
     }
     files.sort();
     Ok(files)
+}
+
+/// The environment and the files of this process, for references in the configuration.
+struct Surroundings;
+
+impl Values for Surroundings {
+    /// A variable that is no Unicode counts as not there.
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn file(&self, path: &Path) -> Result<String, String> {
+        let mut text = String::new();
+        let limit = VALUE_BYTES_MAX as u64 + 1;
+        let read = File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text));
+        read.map_err(|error| format!("cannot be read: {error}"))?;
+        Ok(text)
+    }
 }
 
 fn source(path: &Path) -> Result<Source, String> {
@@ -100,6 +119,20 @@ mod tests {
         let read = sources(&directory).unwrap();
         let texts: Vec<_> = read.iter().map(|it| it.text.as_str()).collect();
         assert_eq!(texts, ["# a.yml", "# b.yaml", "# c.yaml"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_reference_to_a_file_is_one_from_the_directory_of_the_configuration() {
+        let directory = scratch("reference");
+        let text = "workers: ${file:workers}\nzone: ${env:HANGU_NO_SUCH_VARIABLE}\n";
+        fs::write(directory.join("a.yaml"), text).unwrap();
+        fs::write(directory.join("workers"), "none\n").unwrap();
+        let Err(LoadError::Wrong(_, problems)) = load(&directory) else { panic!("it is right") };
+        let told: String = problems.iter().map(ToString::to_string).collect();
+        assert!(told.contains("what `${file:workers}` gives cannot stand here"), "{told}");
+        assert!(told.contains("no variable `HANGU_NO_SUCH_VARIABLE`"), "{told}");
+        assert!(!told.contains("none"), "{told}");
         fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -62,7 +62,7 @@ fn ports_in_use(asked: Ports, gateway: &Gateway, admin: Option<SocketAddr>) -> P
 fn demo_config(ports: Ports, upstreams: Option<demo::Addresses>) -> Result<Config, Exit> {
     let source = Source { name: "demo.yaml".to_owned(), text: demo::yaml(ports, upstreams) };
     let sources = [source];
-    hangu_config::load(&sources).map_err(|problems| {
+    hangu_config::load(&sources, &hangu_config::NoValues).map_err(|problems| {
         eprint!("{}", check::render(&sources, &problems));
         Exit::Config
     })

@@ -88,7 +88,7 @@ mod tests {
             [{match: {prefix: /}, route: {cluster: c}}]}]}]\n\
             clusters: [{name: c, protocol: http1, endpoints: [{address: 127.0.0.1:1}]}]";
         let source = hangu_config::Source { name: "test".to_owned(), text: text.to_owned() };
-        let config = hangu_config::load(&[source]).unwrap();
+        let config = hangu_config::load(&[source], &hangu_config::NoValues).unwrap();
         for _ in 0..20 {
             let load = Load::new(&config, WORKERS);
             std::thread::scope(|scope| {

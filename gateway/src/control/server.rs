@@ -209,7 +209,7 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
 
     fn fake() -> Fake {
         let source = hangu_config::Source { name: "test".to_owned(), text: CONFIG.to_owned() };
-        let mut config = hangu_config::load(&[source]).unwrap();
+        let mut config = hangu_config::load(&[source], &hangu_config::NoValues).unwrap();
         let Admin::Tcp { address, .. } = &mut config.admin else { panic!("not on TCP") };
         address.set_port(0);
         Fake {

@@ -162,7 +162,8 @@ mod tests {
         for upstreams in [None, Some(addresses)] {
             let text = yaml(Ports::default(), upstreams);
             let source = hangu_config::Source { name: "demo.yaml".to_owned(), text };
-            let config = hangu_config::load(&[source]).expect("a valid configuration");
+            let config = hangu_config::load(&[source], &hangu_config::NoValues)
+                .expect("a valid configuration");
             let ports: Vec<_> = config.listeners.iter().map(|it| it.address.port()).collect();
             assert_eq!(ports, [8080, 12_200]);
         }
