@@ -103,6 +103,7 @@ impl Gateway {
         let (logs, log_writer) = open_log(&config, workers)?;
         let load = Arc::new(Load::new(&config, workers));
         let access_log = config.access_log.enabled;
+        let rpc = config.metrics.rpc;
         let snapshot = Arc::new(Snapshot::compile(config)?);
         let layout = Arc::new(snapshot.layout());
         let (office, letters) = PostOffice::new(workers);
@@ -113,7 +114,9 @@ impl Gateway {
             }
         }
         let counters: Vec<_> = (0..workers).map(|_| Arc::new(Counters::new(&layout))).collect();
-        count_rpc(&counters);
+        if rpc.enabled {
+            count_rpc(&counters, rpc.series_max);
+        }
         let metrics = metrics(&layout, &counters, &logs, log_writer.as_ref());
         let handle = Handle {
             office: office.clone(),
@@ -360,8 +363,8 @@ fn open_log(config: &Config, workers: usize) -> Result<OpenedLog, StartError> {
 }
 
 /// Lets all workers count RPC requests under names that they share.
-fn count_rpc(counters: &[Arc<Counters>]) {
-    let names = Arc::new(RpcNames::new(2000));
+fn count_rpc(counters: &[Arc<Counters>], series_max: u32) {
+    let names = Arc::new(RpcNames::new(series_max));
     for worker in counters {
         // Set once, here.
         let _ = worker.worker.rpc.set(RpcCounters::new(Arc::clone(&names)));

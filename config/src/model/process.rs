@@ -40,7 +40,7 @@ pub struct Metrics {
 pub struct RpcMetrics {
     /// Whether they are counted.
     pub enabled: bool,
-    /// Distinct combinations that are counted, 1 to 1,000,000; what comes later is `_other`.
+    /// Distinct combinations of service, method and caller that are counted, 1 to 1,000,000; what comes later is `_other`.
     pub series_max: u32,
 }
 

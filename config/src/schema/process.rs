@@ -85,8 +85,8 @@ pub struct RpcMetrics {
     /// Whether they are counted. Default: true.
     #[serde(default)]
     pub enabled: Option<bool>,
-    /// Distinct combinations of service, method, caller and result; what comes after so many is
-    /// counted as `_other`. Default: 2000, so that hostile names cost little memory.
+    /// Distinct combinations of service, method and caller; what comes after so many is counted
+    /// as `_other`. Default: 2000, so that hostile names cost little memory.
     #[serde(default)]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub series_max: Option<NonZeroU32>,

@@ -3,7 +3,7 @@
 
 use hangu_codecs::{
     Fields, HttpRequest, Method, RpcHead,
-    message::{RpcFields, RpcOutcome, RpcPayload},
+    message::{RpcFields, RpcOutcome, RpcPayload, RpcTrace},
     protocol::Kind,
 };
 use hangu_config::{
@@ -169,6 +169,8 @@ proptest! {
                 head: b"",
                 payload: RpcPayload::Slice(b""),
                 checksum: None,
+                trace: RpcTrace::default(),
+                added: None,
             };
             let found = table.find_rpc(&head, 0).map(|it| it.route.index);
             let expected = walked(&table, |it| it.matcher.takes_rpc(&head));
