@@ -5,18 +5,20 @@
 //! which something is due. Its tasks keep nothing across an `await` but the buffer that they lent
 //! to the kernel, so the value can be frozen whenever no operation is in flight.
 
+mod buffers;
 mod load;
 mod sending;
 mod slab;
 
+pub use buffers::Buffers;
 pub use load::Load;
 pub use sending::Sending;
 pub use slab::{Id, Slab};
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{io, net::SocketAddr, rc::Rc};
 
 use bytes::BytesMut;
-use hangu_codecs::{Codec, Protocol, StreamId, Time};
+use hangu_codecs::{Codec, EncodeError, Part, Protocol, StreamId, Time};
 
 use crate::io::{Signal, Socket};
 
@@ -40,7 +42,7 @@ pub struct Connection {
     /// Read and not yet decoded.
     pub input: BytesMut,
     /// Capacity of the next read.
-    pub read_bytes: usize,
+    pub read_bytes: u32,
     /// Taken from the codec's output and not yet written.
     pub sending: Sending,
     /// A written buffer that is used again for the next output.
@@ -247,46 +249,127 @@ impl Connection {
         }
     }
 
-    /// The buffer for the next read: the unread input with room behind it. Input that is parked
-    /// stays where it is, for it may be decoded before that read comes to an end.
-    pub fn lend_input(&mut self) -> BytesMut {
+    /// Reads what the peer has sent behind the input that is not decoded yet. Little input is
+    /// moved into `lent` for that: then it is the connection's memory that comes back, for
+    /// [`Connection::give_back`].
+    ///
+    /// # Errors
+    /// The system's; `WouldBlock` if nothing is there.
+    pub fn read(&mut self, lent: &mut BytesMut) -> (io::Result<usize>, Option<BytesMut>) {
+        // Parked input waits for a stream to end: it is read only to see whether the peer leaves.
         let is_parked = match &self.talk {
             Talk::Unknown => false,
             Talk::Known { codec, .. } => !codec.wants_input(),
         };
-        if is_parked && !self.input.is_empty() {
-            return BytesMut::with_capacity(READ_BYTES_MIN);
+        let room = if is_parked { PARKED_BYTES_MAX } else { self.read_bytes as usize };
+        let mut own = None;
+        if self.input.len() <= COPIED_BYTES_MAX {
+            let mut lent = std::mem::take(lent);
+            lent.clear();
+            lent.reserve(self.input.len() + room);
+            lent.extend_from_slice(&self.input);
+            own = Some(std::mem::replace(&mut self.input, lent));
         }
-        let mut input = std::mem::take(&mut self.input);
-        input.reserve(self.read_bytes);
-        input
+        let read = self.socket.read_now(&mut self.input, room);
+        if let Ok(bytes) = &read {
+            self.learn_read(*bytes, room);
+        }
+        (read, own)
     }
 
-    /// Takes a lent buffer back, with what was read.
-    pub fn take_input_back(&mut self, buffer: BytesMut) {
-        if self.input.is_empty() {
-            self.input = buffer;
-        } else {
-            self.input.extend_from_slice(&buffer);
+    /// Gives back what was lent for [`Connection::read`]; what is left in it moves to `own`.
+    pub fn give_back(&mut self, mut own: BytesMut) -> BytesMut {
+        if self.input.len() >= HANDED_OVER_BYTES_MIN {
+            return BytesMut::new();
         }
+        own.clear();
+        own.extend_from_slice(&self.input);
+        std::mem::replace(&mut self.input, own)
     }
 
     /// Learns from a read of `bytes` into room for `room` how large the next should be.
-    pub fn learn_read(&mut self, bytes: usize, room: usize) {
+    fn learn_read(&mut self, bytes: usize, room: usize) {
         if bytes == room {
             self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
-        } else if bytes < self.read_bytes / 8 {
+        } else if bytes < room / 8 {
             self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+        }
+    }
+
+    /// Encodes a part into the output of the connection and wakes its writer.
+    ///
+    /// # Errors
+    /// The codec's; one that has no codec yet takes no part.
+    pub fn encode(
+        &mut self,
+        stream: StreamId,
+        part: Part<'_>,
+        buffers: &mut Buffers,
+    ) -> Result<(), EncodeError> {
+        let Talk::Known { codec, .. } = &mut self.talk else {
+            return Err(EncodeError::UnknownStream);
+        };
+        let tail = codec.output().tail();
+        if tail.capacity() == 0 {
+            *tail = buffers.lend();
+        }
+        let encoded = codec.encode(stream, part);
+        self.writer.notify();
+        encoded
+    }
+
+    /// Keeps a written buffer for what is written next.
+    pub fn keep_written(&mut self, buffer: BytesMut) {
+        if buffer.capacity() <= SPARE_BYTES_MAX {
+            self.spare = buffer;
+        }
+    }
+
+    /// Gives back what memory the connection holds, if nothing is in flight and all is written.
+    pub fn rest(&mut self, buffers: &mut Buffers) {
+        if self.in_flight() > 0 || self.writing_bytes > 0 || !self.sending.is_empty() {
+            return;
+        }
+        buffers.take_back(std::mem::take(&mut self.spare));
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if let Talk::Known { codec, .. } = &mut self.talk {
+            let output = codec.output();
+            if output.is_empty() {
+                buffers.take_back(std::mem::take(output.tail()));
+                output.shrink();
+            }
+        }
+        if self.exchanges.len() > EXCHANGES_KEPT {
+            self.exchanges = Vec::new();
         }
     }
 }
 
-/// Room of the first read; fits the heads of most requests.
-const READ_BYTES_MIN: usize = 4 * 1024;
+/// Room of the first reads. They fill the one buffer of the worker, so a large one costs a
+/// connection nothing, and takes what many requests sent at once.
+const READ_BYTES_MIN: u32 = 64 * 1024;
 
 /// Room of the largest read. Reads double while they come back full: large bodies then pass in
 /// few and large kernel calls, and in pieces that need not be copied.
-const READ_BYTES_MAX: usize = 256 * 1024;
+const READ_BYTES_MAX: u32 = 256 * 1024;
+
+/// Undecoded input up to here moves into the lent buffer before a read and out of it after; more
+/// is read on where it is, so that a large frame that comes in small pieces is not moved again
+/// and again.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// As much undecoded input keeps the buffer that it was read into; less is moved out of it.
+const HANDED_OVER_BYTES_MIN: usize = 64 * 1024;
+
+/// A written buffer larger than this is given back to the allocator. As much as a connection holds
+/// unsent before it holds others back: a shared upstream under load writes that much at once, and
+/// would otherwise grow a new buffer each time.
+const SPARE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Places for exchanges that a connection without any keeps; a place is 12 bytes.
+const EXCHANGES_KEPT: usize = 8;
 
 /// Input that may be parked behind a stream that must end first, while the connection is still
 /// read to see whether its peer leaves.

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use hangu_codecs::{Role, Scratch, Time};
 
 use super::{Exchange, NEVER, PostOffice, ending::Closed, failure::Failure, live, text::Texts};
 use crate::{
     clock,
     cluster::{Balance, EndpointState},
-    connection::{Connection, ConnectionId, Load, Side, Slab, State, Talk},
+    connection::{Buffers, Connection, ConnectionId, Load, Side, Slab, State, Talk},
     io::{self, DialError, DriverKind},
     snapshot::Snapshot,
     telemetry::{AccessLog, Counters, ReasonPlace, Throttle},
@@ -89,6 +90,9 @@ pub struct Core {
     pub(crate) office: PostOffice,
     pub(crate) load: Arc<Load>,
     pub(crate) scratch: Option<Box<Scratch>>,
+    /// What connections are read into, one after the other.
+    pub(crate) read_buffer: BytesMut,
+    pub(crate) buffers: Buffers,
     pub(crate) path: Vec<u8>,
     pub(crate) earliest_deadline: Time,
     pub(crate) timers: std::collections::BinaryHeap<std::cmp::Reverse<(Time, ConnectionId)>>,
@@ -131,6 +135,8 @@ impl Core {
             office,
             load,
             scratch: Some(Box::default()),
+            read_buffer: BytesMut::new(),
+            buffers: Buffers::default(),
             path: Vec::new(),
             earliest_deadline: NEVER,
             timers: std::collections::BinaryHeap::new(),

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use hangu_codecs::{
     Event, OpenError, Part, Protocol, Role, codec::Note, message::End, protocol::Sniffed,
 };
@@ -27,14 +26,13 @@ use crate::{
     telemetry::ReasonPlace,
 };
 
-/// Reads a connection until it ends.
+/// Reads a connection until it ends. It waits without a buffer, so that an idle connection holds
+/// none, and reads into the one buffer of the worker.
 pub(super) async fn read_all(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket>) {
-    loop {
-        let next = poll_fn(|context| work.with(|core| core.poll_input(id, context))).await;
-        let Some(buffer) = next else { return };
-        let room = buffer.capacity() - buffer.len();
-        let (result, buffer) = socket.read(buffer).await;
-        guard(&work, id, |core| core.on_read(id, result, buffer, room));
+    while poll_fn(|context| work.with(|core| core.poll_input(id, context))).await {
+        // Whatever is wrong with the socket, reading it tells.
+        let _ = socket.readable().await;
+        guard(&work, id, |core| core.on_readable(id));
     }
 }
 
@@ -97,13 +95,14 @@ impl Work {
 }
 
 impl Core {
-    fn poll_input(&mut self, id: ConnectionId, context: &Context<'_>) -> Poll<Option<BytesMut>> {
-        let Some(connection) = self.connections.get_mut(id) else { return Poll::Ready(None) };
+    /// Whether to wait for input; false once no more comes.
+    fn poll_input(&mut self, id: ConnectionId, context: &Context<'_>) -> Poll<bool> {
+        let Some(connection) = self.connections.get_mut(id) else { return Poll::Ready(false) };
         if connection.input_ended {
-            return Poll::Ready(None);
+            return Poll::Ready(false);
         }
         if connection.may_read() {
-            return Poll::Ready(Some(connection.lend_input()));
+            return Poll::Ready(true);
         }
         connection.reader.wait(context);
         Poll::Pending
@@ -125,9 +124,7 @@ impl Core {
             connection.writing_bytes = sending.len();
             return Poll::Ready(Output::Write(sending));
         }
-        if connection.spare.capacity() > IDLE_SPARE_BYTES_MAX && connection.in_flight() == 0 {
-            connection.spare = BytesMut::new();
-        }
+        connection.rest(&mut self.buffers);
         if connection.state == State::Flushing {
             return self.on_flushed(id);
         }
@@ -158,33 +155,43 @@ impl Core {
         Poll::Ready(Output::ShutWrite)
     }
 
-    fn on_read(
-        &mut self,
-        id: ConnectionId,
-        result: io::Result<usize>,
-        mut buffer: BytesMut,
-        room: usize,
-    ) {
+    /// Reads what the peer has sent, unless something has come up meanwhile that forbids it.
+    fn on_readable(&mut self, id: ConnectionId) {
         self.now = clock::now();
-        let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let bytes = match result {
-            Ok(bytes) => bytes,
+        if !connection.may_read() {
+            return;
+        }
+        let (read, own) = connection.read(&mut self.read_buffer);
+        match read {
+            Ok(bytes) => self.on_read(id, bytes),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 tracing::trace!(?id, %error, "read failed");
                 connection.input_ended = true;
-                return self.close_and_work(id, Closed::Lost);
+                self.close(id, Closed::Lost);
             }
-        };
-        if matches!(connection.state, State::Flushing | State::Lingering { .. }) {
-            buffer.clear();
         }
-        connection.take_input_back(buffer);
+        if let Some(connection) = self.connections.get_mut(id) {
+            if let Some(own) = own {
+                self.read_buffer = connection.give_back(own);
+            }
+            connection.rest(&mut self.buffers);
+        }
+        self.work_off();
+    }
+
+    /// `bytes` were read, and stand at the end of the connection's input.
+    fn on_read(&mut self, id: ConnectionId, bytes: usize) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if matches!(connection.state, State::Flushing | State::Lingering { .. }) {
+            connection.input.clear();
+        }
         if bytes == 0 {
             return self.on_input_end(id);
         }
         connection.renew(now);
-        connection.learn_read(bytes, room);
         connection.bytes_received += bytes as u64;
         match connection.side {
             Side::Downstream { listener } => {
@@ -195,7 +202,6 @@ impl Core {
             }
         }
         self.decode(id);
-        self.work_off();
     }
 
     /// The peer sends no more.
@@ -206,7 +212,7 @@ impl Core {
             if matches!(connection.state, State::Lingering { .. }) {
                 self.close(id, Closed::Done);
             }
-            return self.work_off();
+            return;
         }
         let Some(codec) = connection.codec() else { return self.close(id, Closed::Lost) };
         codec.end_input();
@@ -218,7 +224,6 @@ impl Core {
         {
             self.close(id, Closed::Lost);
         }
-        self.work_off();
     }
 
     fn is_tunnelling(&self, id: ConnectionId) -> bool {
@@ -245,10 +250,8 @@ impl Core {
         };
         let (rest, spare) = sending.advance(bytes);
         connection.sending = rest;
-        if let Some(spare) = spare
-            && spare.capacity() <= SPARE_BYTES_MAX
-        {
-            connection.spare = spare;
+        if let Some(spare) = spare {
+            connection.keep_written(spare);
         }
         connection.renew(now);
         connection.bytes_sent += bytes as u64;
@@ -484,15 +487,6 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Readers that a connection's unsent output stopped go on when no more than this is left.
 const UNSENT_LOW: usize = 256 * 1024;
-
-/// A connection without a stream keeps a buffer of this size at most: one small answer
-/// after the other then allocates nothing, and an idle connection holds little.
-const IDLE_SPARE_BYTES_MAX: usize = 16 * 1024;
-
-/// A written buffer larger than this is given back to the allocator. As much as a connection holds
-/// unsent before it holds others back: a shared upstream under load writes that much at once, and
-/// would otherwise grow a new buffer each time.
-const SPARE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Whether `end` is the end of its direction.
 pub(super) fn is_end(end: End) -> bool {

@@ -341,15 +341,14 @@ impl Core {
         let is_oneway = exchange.outcome == Some(Outcome::Oneway);
         let Some(upstream) = self.connections.get_mut(connection) else { return };
         upstream.join(stream, id.parts());
-        let encoded = upstream.codec().map(|codec| codec.encode(stream, part));
-        upstream.writer.notify();
+        let encoded = upstream.encode(stream, part, &mut self.buffers);
         let counters = self.counters.cluster(cluster);
         counters.requests.increment();
         counters.requests_active.increment();
         let counters = self.counters.endpoint(cluster, endpoint);
         counters.requests.increment();
         counters.requests_active.increment();
-        if !matches!(encoded, Some(Ok(()))) {
+        if encoded.is_err() {
             return self.fail(id, Failure::internal("request_not_encodable"));
         }
         self.hold_back(id, connection);

@@ -64,11 +64,9 @@ impl Core {
         part: Part<'_>,
     ) {
         let Some(upstream) = self.connections.get_mut(connection) else { return };
-        let Some(codec) = upstream.codec() else { return };
-        if codec.encode(stream, part).is_err() {
+        if upstream.encode(stream, part, &mut self.buffers).is_err() {
             return self.fail(id, Failure::internal("request_not_encodable"));
         }
-        upstream.writer.notify();
         self.hold_back(id, connection);
     }
 
@@ -189,10 +187,7 @@ impl Core {
         part: Part<'_>,
     ) {
         let Some(downstream) = self.connections.get_mut(connection) else { return };
-        let Some(codec) = downstream.codec() else { return };
-        let encoded = codec.encode(stream, part);
-        downstream.writer.notify();
-        match encoded {
+        match downstream.encode(stream, part, &mut self.buffers) {
             Ok(()) => {}
             Err(EncodeError::WrongLength) => self.fail(id, Failure::upstream("wrong_body_length")),
             Err(EncodeError::Unfit | EncodeError::UnknownStream) => {

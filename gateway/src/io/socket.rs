@@ -8,20 +8,21 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use monoio::{
-    buf::{IoBufMut, IoVecBuf},
-    io::{AsyncReadRent, AsyncWriteRent},
-    net::TcpStream,
-};
+use monoio::{buf::IoVecBuf, io::AsyncWriteRent, net::TcpStream};
+use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 
 use super::DriverKind;
 
 /// A connected TCP socket on this thread's driver.
 ///
-/// Shared by the reader and the writer task of a connection. Dropping a future of [`Socket::read`]
-/// or [`Socket::write`] may lose bytes: both are always awaited to the end; [`Socket::shutdown`]
-/// makes them end.
+/// Shared by the reader and the writer task of a connection. Dropping a future of
+/// [`Socket::write`] may lose bytes: it is always awaited to the end; [`Socket::shutdown`] makes
+/// it, and [`Socket::readable`], end.
+///
+/// Reading is waiting for [`Socket::readable`] and then [`Socket::read_now`]: a read that waited
+/// in the kernel would hold a buffer for each idle connection. The call of its own that this takes
+/// is saved by the first try of a waiting read, which finds nothing.
 pub struct Socket {
     stream: UnsafeCell<TcpStream>,
     fd: RawFd,
@@ -41,27 +42,33 @@ impl Socket {
         Ok(Self { stream: UnsafeCell::new(TcpStream::from_std(stream)?), fd })
     }
 
-    /// Appends to `buffer` what the peer sent, as much as fits its spare capacity. Zero bytes
-    /// mean that the peer sends no more.
-    pub async fn read(&self, buffer: BytesMut) -> (io::Result<usize>, BytesMut) {
-        let filled = buffer.len();
-        // SAFETY: `TcpStream::read` only clones the shared descriptor before its first suspension
-        // and keeps no reference to the stream; reads and writes of one socket are independent.
-        let stream = unsafe { &mut *self.stream.get() };
-        let (result, slice) = stream.read(buffer.slice_mut(filled..)).await;
-        (result, slice.into_inner())
+    /// Appends to `buffer` what the peer has sent, at most `bytes_max`, without waiting. Zero
+    /// bytes mean that the peer sends no more.
+    ///
+    /// # Errors
+    /// The system's; `WouldBlock` if nothing is there.
+    pub fn read_now(&self, buffer: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
+        buffer.reserve(bytes_max);
+        let room = buffer.spare_capacity_mut();
+        let room = room.get_mut(..bytes_max).unwrap_or_default();
+        let ((read, _), _) = rustix::net::recv(self.borrow(), room, RecvFlags::DONTWAIT)?;
+        let read = read.len();
+        // SAFETY: the kernel wrote so many bytes behind those that were there.
+        unsafe { buffer.set_len(buffer.len() + read) };
+        Ok(read)
     }
 
     /// Writes from the front of `buffer`; says how much went.
     pub async fn write(&self, buffer: BytesMut) -> (io::Result<usize>, BytesMut) {
-        // SAFETY: as in `read`.
+        // SAFETY: `TcpStream::write` only clones the shared descriptor before its first suspension
+        // and keeps no reference to the stream; reads and writes of one socket are independent.
         let stream = unsafe { &mut *self.stream.get() };
         stream.write(buffer).await
     }
 
     /// Writes several pieces in one call; says how many bytes went.
     pub async fn write_segments(&self, segments: Vec<Bytes>) -> (io::Result<usize>, Vec<Bytes>) {
-        // SAFETY: as in `read`.
+        // SAFETY: as in `write`.
         let stream = unsafe { &mut *self.stream.get() };
         let (result, gather) = stream.writev(Gather::new(segments)).await;
         (result, gather.segments)
@@ -72,7 +79,7 @@ impl Socket {
     /// # Errors
     /// The driver's.
     pub async fn readable(&self) -> io::Result<()> {
-        // SAFETY: as in `read`; `readable` takes a shared reference.
+        // SAFETY: as in `write`; `readable` takes a shared reference.
         unsafe { &*self.stream.get() }.readable(false).await
     }
 
