@@ -1,12 +1,17 @@
 //! Starting and stopping a gateway.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "the lock is of the control thread; workers get what changes by mail"
+)]
+
 use std::{
     any::Any,
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
@@ -14,19 +19,19 @@ use std::{
     time::Duration,
 };
 
-use hangu_config::{Config, LogPath};
+use hangu_config::{Config, Endpoint, LogPath};
 
 use crate::{
     clock,
     connection::Load,
-    exchange::{Core, Letter, PostOffice, Settings},
+    exchange::{Core, Letter, PostOffice, Settings, Update},
     io::{Driver, DriverChoice, DriverKind},
     listener::{self, BindError},
     route::CompileError,
-    snapshot::Snapshot,
+    snapshot::{Discovered, ListenerPlace, Member, Roster, Snapshot},
     telemetry::{
         AccessLog, Counters, Layout, Metrics, Ring, RpcCounters, RpcNames,
-        access_log::{self, Target},
+        access_log::{self, LogCounters, Target},
     },
     worker::{self, Seed},
 };
@@ -34,7 +39,6 @@ use crate::{
 /// A running gateway. Dropping it stops the workers without grace.
 pub struct Gateway {
     handle: Handle,
-    addresses: Vec<(String, SocketAddr)>,
     drivers: Vec<(DriverKind, String)>,
     ended: Receiver<Ended>,
     threads: Vec<JoinHandle<()>>,
@@ -46,10 +50,46 @@ pub struct Gateway {
 pub struct Handle {
     office: PostOffice,
     workers: usize,
-    snapshot: Arc<Snapshot>,
-    load: Arc<Load>,
-    metrics: Metrics,
+    state: Arc<Mutex<State>>,
     stopping: Arc<AtomicBool>,
+}
+
+/// What changes while the gateway runs. Only the control thread takes the lock.
+struct State {
+    snapshot: Arc<Snapshot>,
+    layout: Arc<Layout>,
+    counters: Vec<Arc<Counters>>,
+    access_log: Vec<Arc<LogCounters>>,
+    load: Arc<Load>,
+    /// Where it listens, by the place of the listener.
+    addresses: Vec<SocketAddr>,
+    discovered: Discovered,
+    /// Versions that workers route by or did, kept so that the last reference is dropped here:
+    /// freeing a large table takes a worker too long.
+    versions: Vec<Snapshot>,
+}
+
+/// What a new configuration brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Listeners that are new, or were bound anew because their address or protocols changed.
+    pub listeners_opened: Vec<String>,
+    /// Listeners that are closed; their connections end when nothing is in flight on them.
+    pub listeners_closed: Vec<String>,
+}
+
+/// Why a new configuration was not taken on; the old one stays, whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A listener could not be bound.
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    /// A route does not compile.
+    #[error("{0}")]
+    Route(#[from] CompileError),
+    /// The gateway is stopping.
+    #[error("the gateway is stopping")]
+    Stopping,
 }
 
 /// How a worker came to its end.
@@ -93,49 +133,47 @@ impl Gateway {
     /// See [`StartError`]; nothing is left running.
     pub fn start(config: Config, driver: DriverChoice) -> Result<Self, StartError> {
         let workers = config.workers.map_or_else(cores, |it| it.get());
-        let bound = listener::bind_all(&config, workers)?;
-        let addresses: Vec<_> = config
-            .listeners
-            .iter()
-            .zip(&bound)
-            .map(|(it, at)| (it.name.clone(), at.address))
-            .collect();
+        let bound = listener::bind_all(config.listeners.iter(), workers)?;
         let (logs, log_writer) = open_log(&config, workers)?;
-        let load = Arc::new(Load::new(&config, workers));
         let access_log = config.access_log.enabled;
         let rpc = config.metrics.rpc;
         let snapshot = Arc::new(Snapshot::compile(config)?);
         let layout = Arc::new(snapshot.layout());
-        let (office, letters) = PostOffice::new(workers);
-        let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-        for (listener, at) in bound.into_iter().enumerate() {
-            for (own, socket) in sockets.iter_mut().zip(at.sockets) {
-                own.push((listener, socket));
-            }
-        }
         let counters: Vec<_> = (0..workers).map(|_| Arc::new(Counters::new(&layout))).collect();
         if rpc.enabled {
             count_rpc(&counters, rpc.series_max);
         }
-        let metrics = metrics(&layout, &counters, &logs, log_writer.as_ref());
+        let load = Arc::new(Load::new(&snapshot.roster, workers));
+        let (office, letters) = PostOffice::new(workers);
+        let addresses = bound.iter().map(|it| it.address).collect();
+        let sockets = by_worker(bound.into_iter().enumerate(), workers);
+        let versions: Vec<_> = (0..workers).map(|_| snapshot.for_worker()).collect();
+        let state = State {
+            snapshot: Arc::clone(&snapshot),
+            layout,
+            counters: counters.clone(),
+            access_log: log_counters(&logs, log_writer.as_ref()),
+            load: Arc::clone(&load),
+            addresses,
+            discovered: Discovered::new(),
+            versions: versions.clone(),
+        };
         let handle = Handle {
             office: office.clone(),
             workers,
-            snapshot: Arc::clone(&snapshot),
-            load: Arc::clone(&load),
-            metrics,
+            state: Arc::new(Mutex::new(state)),
             stopping: Arc::default(),
         };
         let (ended_at, ended) = channel();
         let mut gateway =
-            Self { handle, addresses, drivers: Vec::new(), ended, threads: Vec::new(), log_writer };
-        let parts = letters.into_iter().zip(sockets).zip(logs).zip(counters);
-        for (worker, (((letters, listeners), log), counters)) in parts.enumerate() {
+            Self { handle, drivers: Vec::new(), ended, threads: Vec::new(), log_writer };
+        let parts = letters.into_iter().zip(sockets).zip(logs).zip(counters).zip(versions);
+        for (worker, ((((letters, listeners), log), counters), snapshot)) in parts.enumerate() {
             let part = Part {
                 worker,
                 workers,
                 access_log,
-                snapshot: Arc::clone(&snapshot),
+                snapshot,
                 counters,
                 log,
                 office: office.clone(),
@@ -170,13 +208,13 @@ impl Gateway {
     }
 
     /// The addresses on which it listens, by the listener's name.
-    pub fn addresses(&self) -> &[(String, SocketAddr)] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.handle.addresses()
     }
 
     /// The address of a listener.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses.iter().find(|it| it.0 == listener).map(|it| it.1)
+        self.addresses().into_iter().find(|it| it.0 == listener).map(|it| it.1)
     }
 
     /// The driver of each worker, and why a better one was not taken (empty when it is the best).
@@ -223,6 +261,10 @@ impl Drop for Gateway {
     }
 }
 
+/// Workers get this long to take on a configuration before it is said to be in force; they need
+/// less than a millisecond.
+const APPLY_WAIT: Duration = Duration::from_secs(2);
+
 /// The access log gets this long to be written at the end.
 const LOG_WAIT: Duration = Duration::from_secs(5);
 
@@ -238,18 +280,160 @@ impl Handle {
     }
 
     /// What requests are routed by.
-    pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.state().snapshot)
+    }
+
+    /// The addresses on which it listens, by the listener's name.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let state = self.state();
+        let listeners = state.snapshot.roster.listeners().iter().zip(&state.addresses);
+        let present = listeners.filter(|it| it.0.is_present);
+        present.map(|(it, at)| (it.settings.name.clone(), *at)).collect()
     }
 
     /// Client connections of each worker.
     pub fn load(&self) -> Vec<usize> {
-        self.load.by_worker()
+        self.state().load.by_worker()
     }
 
     /// What is counted.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+    pub fn metrics(&self) -> Metrics {
+        let state = self.state();
+        Metrics {
+            layout: Arc::clone(&state.layout),
+            workers: state.counters.clone(),
+            access_log: state.access_log.clone(),
+        }
+    }
+
+    /// Takes on another configuration while requests are in flight, whole or not at all. Comes
+    /// back when all workers have it. What
+    /// both have is not touched; what the process cannot change while it runs (workers, driver,
+    /// admin API, access log) is the caller's to compare.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; the configuration that was in force stays.
+    pub fn apply(&self, config: Config) -> Result<Applied, ApplyError> {
+        if self.is_stopping() {
+            return Err(ApplyError::Stopping);
+        }
+        let mut state = self.state();
+        let before = Arc::clone(&state.snapshot);
+        let snapshot = before.succeeded_by(config, &state.discovered)?;
+        let then = before.roster.listeners();
+        let now = snapshot.roster.listeners();
+        let was_present = |place: usize| then.get(place).is_some_and(|it| it.is_present);
+        let opened: Vec<_> = now
+            .iter()
+            .enumerate()
+            .filter(|(place, it)| it.is_present && !was_present(*place))
+            .collect();
+        let bound = listener::bind_all(opened.iter().map(|it| &*it.1.settings), self.workers)?;
+        let names = |it: &ListenerPlace| it.settings.name.clone();
+        let closed = then.iter().zip(now).filter(|(then, now)| then.is_present && !now.is_present);
+        let applied = Applied {
+            listeners_opened: opened.iter().map(|it| names(it.1)).collect(),
+            listeners_closed: closed.map(|it| names(it.1)).collect(),
+        };
+        let opened: Vec<_> = opened.iter().map(|it| it.0).collect();
+        for (place, it) in opened.iter().zip(&bound) {
+            match state.addresses.get_mut(*place) {
+                Some(address) => *address = it.address,
+                None => state.addresses.push(it.address),
+            }
+        }
+        let sockets = by_worker(opened.into_iter().zip(bound), self.workers);
+        let taken_on = self.publish(&mut state, snapshot, sockets);
+        // Each worker gives its end of the channel up when it is done; one that is stuck does so
+        // later.
+        while taken_on.recv_timeout(APPLY_WAIT).is_ok() {}
+        Ok(applied)
+    }
+
+    /// Sets the endpoints of a cluster that were found by asking for them, all of them each time.
+    pub fn set_discovered(&self, cluster: &str, endpoints: Vec<Endpoint>) {
+        let mut state = self.state();
+        if state.discovered.get(cluster) == Some(&endpoints) {
+            return;
+        }
+        state.discovered.insert(cluster.to_owned(), endpoints);
+        let roster = state.snapshot.roster.with_discovered(&state.discovered);
+        self.publish_roster(&mut state, roster);
+    }
+
+    /// Says what the health checks found of an endpoint; false if there is no such endpoint.
+    pub fn set_health(&self, cluster: &str, endpoint: SocketAddr, is_healthy: bool) -> bool {
+        self.change_member(cluster, endpoint, |it| it.is_healthy = is_healthy)
+    }
+
+    /// Lets an endpoint get no new requests, or again; false if there is no such endpoint. Holds
+    /// over configurations as long as they have the endpoint.
+    pub fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool {
+        self.change_member(cluster, endpoint, |it| it.is_draining = is_draining)
+    }
+
+    fn change_member(
+        &self,
+        cluster: &str,
+        endpoint: SocketAddr,
+        change: impl FnOnce(&mut Member),
+    ) -> bool {
+        let mut state = self.state();
+        let roster = state.snapshot.roster.with_member(cluster, endpoint, change);
+        let Some(roster) = roster else { return false };
+        self.publish_roster(&mut state, roster);
+        true
+    }
+
+    fn publish_roster(&self, state: &mut State, roster: Roster) {
+        let snapshot = state.snapshot.with_endpoints(roster);
+        drop(self.publish(state, snapshot, by_worker(std::iter::empty(), self.workers)));
+    }
+
+    /// Gives all workers a version and the sockets of its new listeners.
+    /// They tell by the channel when they have it.
+    fn publish(
+        &self,
+        state: &mut State,
+        snapshot: Snapshot,
+        sockets: Vec<WorkerSockets>,
+    ) -> Receiver<()> {
+        let (done, is_done) = channel();
+        let layout = Arc::new(snapshot.layout());
+        let load = Arc::new(state.load.succeeded_by(&snapshot.roster));
+        let is_same_config = Arc::ptr_eq(&snapshot.config, &state.snapshot.config);
+        let next = |it: &Arc<Counters>| Arc::new(it.succeeded_by(&state.layout, &layout));
+        let counters: Vec<_> = state.counters.iter().map(next).collect();
+        for (worker, (counters, sockets)) in counters.iter().zip(sockets).enumerate() {
+            // A worker keeps its own compiled routes when only endpoints changed.
+            let own = if is_same_config { snapshot.clone() } else { snapshot.for_worker() };
+            if !is_same_config {
+                state.versions.push(own.clone());
+            }
+            let counters = Arc::clone(counters);
+            let update = Update { snapshot: own, counters, load: Arc::clone(&load) };
+            let done = done.clone();
+            self.order(worker, move |core| {
+                core.take_on(update);
+                if let Err(error) = core.listen(sockets) {
+                    tracing::error!(%error, "cannot accept on a new listener");
+                }
+                // Nobody waits for a change of endpoints.
+                let _ = done.send(());
+            });
+        }
+        state.snapshot = Arc::new(snapshot);
+        state.layout = layout;
+        state.counters = counters;
+        state.load = load;
+        state.versions.retain(|it| !it.is_forgotten());
+        is_done
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it was told to stop.
@@ -266,16 +450,32 @@ impl Handle {
     }
 }
 
+/// Listening sockets of one worker, each with the place of its listener.
+type WorkerSockets = Vec<(usize, std::net::TcpListener)>;
+
+fn by_worker(
+    bound: impl Iterator<Item = (usize, listener::Sockets)>,
+    workers: usize,
+) -> Vec<WorkerSockets> {
+    let mut sockets: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
+    for (place, at) in bound {
+        for (own, socket) in sockets.iter_mut().zip(at.sockets) {
+            own.push((place, socket));
+        }
+    }
+    sockets
+}
+
 struct Part {
     worker: usize,
     workers: usize,
     access_log: bool,
-    snapshot: Arc<Snapshot>,
+    snapshot: Snapshot,
     counters: Arc<Counters>,
     log: AccessLog,
     office: PostOffice,
     letters: Receiver<Letter>,
-    listeners: Vec<(usize, std::net::TcpListener)>,
+    listeners: WorkerSockets,
     load: Arc<Load>,
 }
 
@@ -371,17 +571,8 @@ fn count_rpc(counters: &[Arc<Counters>], series_max: u32) {
     }
 }
 
-fn metrics(
-    layout: &Arc<Layout>,
-    counters: &[Arc<Counters>],
-    logs: &[AccessLog],
-    writer: Option<&access_log::Writer>,
-) -> Metrics {
+fn log_counters(logs: &[AccessLog], writer: Option<&access_log::Writer>) -> Vec<Arc<LogCounters>> {
     let of_writer = writer.map(access_log::Writer::counters);
     let of_workers = logs.iter().filter(|it| it.is_enabled()).map(AccessLog::counters);
-    Metrics {
-        layout: Arc::clone(layout),
-        workers: counters.to_vec(),
-        access_log: of_writer.into_iter().chain(of_workers).map(Arc::clone).collect(),
-    }
+    of_writer.into_iter().chain(of_workers).map(Arc::clone).collect()
 }

@@ -70,6 +70,8 @@ on_every_driver! {
             .hosts(json!([{"name": "h", "services": ["known"], "routes": [
                 {"match": {}, "route": {"cluster": "main"}},
             ]}]))
+            // A frame that the gateway does not read is not late.
+            .listener(json!({"timeouts": {"request_head": "500ms"}}))
             .start();
         // The less this end holds, the sooner the gateway has to.
         let mut client = Peer::connect_with_buffer(gateway.place(), 16 * 1024);

@@ -7,7 +7,7 @@ use hangu::{
     start::Gateway,
     telemetry::ProcessFacts,
 };
-use hangu_config::Source;
+use hangu_config::{Config, Source};
 use hangu_tests::{Peer, wait};
 use serde_json::{Value, json};
 
@@ -53,6 +53,7 @@ pub(crate) fn run(driver: DriverKind, check: fn(DriverKind)) {
 }
 
 /// A configuration in the making: one listener `in`, routes to a cluster `main`.
+#[derive(Clone)]
 pub(crate) struct Setup {
     driver: DriverKind,
     pub(crate) config: Value,
@@ -136,15 +137,19 @@ impl Setup {
         self
     }
 
-    /// Starts it.
-    pub(crate) fn start(self) -> Running {
+    /// The configuration.
+    pub(crate) fn load(&self) -> Config {
         // JSON is YAML.
         let source = Source { name: "test.yaml".into(), text: self.config.to_string() };
-        let config =
-            hangu_config::load(&[source], &hangu_config::NoValues).unwrap_or_else(|problems| {
-                let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                panic!("{}\n{}", self.config, text.join("\n"))
-            });
+        hangu_config::load(&[source], &hangu_config::NoValues).unwrap_or_else(|problems| {
+            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            panic!("{}\n{}", self.config, text.join("\n"))
+        })
+    }
+
+    /// Starts it.
+    pub(crate) fn start(self) -> Running {
+        let config = self.load();
         let gateway = Gateway::start(config, DriverChoice::Only(self.driver)).expect("it starts");
         let drivers = gateway.drivers();
         assert!(drivers.iter().all(|(kind, _)| *kind == self.driver), "{drivers:?}");

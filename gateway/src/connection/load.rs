@@ -1,27 +1,38 @@
 //! What all workers together have accepted.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicUsize, Ordering},
+};
 
-use hangu_config::Config;
+use crate::snapshot::Roster;
 
 /// How many client connections are open, over all workers: one of the few things that workers
 /// share, touched when a connection comes or goes.
 pub struct Load {
-    by_worker: Box<[AtomicUsize]>,
-    by_listener: Box<[(AtomicU32, u32)]>,
+    by_worker: Arc<[AtomicUsize]>,
+    /// By place: connections that are open, and how many may be.
+    by_listener: Box<[(Arc<AtomicU32>, u32)]>,
 }
 
 impl Load {
     /// Nothing open yet.
-    pub fn new(config: &Config, workers: usize) -> Self {
-        Self {
+    pub fn new(roster: &Roster, workers: usize) -> Self {
+        let nothing = Self {
             by_worker: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
-            by_listener: config
-                .listeners
-                .iter()
-                .map(|it| (AtomicU32::new(0), it.connections_max))
-                .collect(),
-        }
+            by_listener: Box::default(),
+        };
+        nothing.succeeded_by(roster)
+    }
+
+    /// The counts of this one with the limits of the next configuration.
+    #[must_use]
+    pub fn succeeded_by(&self, roster: &Roster) -> Self {
+        let listeners = roster.listeners().iter().enumerate().map(|(place, it)| {
+            let open = self.by_listener.get(place).map(|it| Arc::clone(&it.0));
+            (open.unwrap_or_default(), it.settings.connections_max)
+        });
+        Self { by_worker: Arc::clone(&self.by_worker), by_listener: listeners.collect() }
     }
 
     /// A connection came to a listener: the worker that is to have it, or `None` when the
@@ -89,8 +100,9 @@ mod tests {
             clusters: [{name: c, protocol: http1, endpoints: [{address: 127.0.0.1:1}]}]";
         let source = hangu_config::Source { name: "test".to_owned(), text: text.to_owned() };
         let config = hangu_config::load(&[source], &hangu_config::NoValues).unwrap();
+        let roster = Roster::new(&config, &crate::snapshot::Discovered::new());
         for _ in 0..20 {
-            let load = Load::new(&config, WORKERS);
+            let load = Load::new(&roster, WORKERS);
             std::thread::scope(|scope| {
                 for worker in 0..WORKERS {
                     let load = &load;
@@ -106,7 +118,7 @@ mod tests {
             let (most, least) = (loads.iter().max().unwrap(), loads.iter().min().unwrap());
             assert!(most - least <= 2, "{loads:?}");
         }
-        let load = Load::new(&config, 1);
+        let load = Load::new(&roster, 1);
         assert_eq!((0..1001).filter(|_| load.admit(0, 0).is_some()).count(), 1000);
         load.leave(0, 0);
         assert_eq!(load.admit(0, 0), Some(0));

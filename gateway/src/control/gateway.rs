@@ -19,11 +19,11 @@ impl Inspect for Handle {
     }
 
     fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.snapshot().config)
+        Arc::clone(&Self::snapshot(self).config)
     }
 
     fn metrics(&self) -> Metrics {
-        Self::metrics(self).clone()
+        Self::metrics(self)
     }
 
     fn connections(&self, limit: usize) -> Answer<Vec<ConnectionView>> {

@@ -14,12 +14,11 @@ use hangu_codecs::{Role, Scratch, Time};
 use super::{Exchange, NEVER, PostOffice, ending::Closed, failure::Failure, live, text::Texts};
 use crate::{
     clock,
-    cluster::{Balance, EndpointState},
     connection::{Buffers, Connection, ConnectionId, Load, Side, Slab, State, Talk},
     io::{self, DialError, DriverKind},
     snapshot::Snapshot,
     telemetry::{AccessLog, Counters, ReasonPlace, Throttle},
-    upstream::Pool,
+    upstream::Endpoints,
 };
 
 /// What is set for a worker when it starts.
@@ -44,7 +43,7 @@ impl Work {
     /// The state of a worker.
     pub fn new(
         settings: Settings,
-        snapshot: Arc<Snapshot>,
+        snapshot: Snapshot,
         counters: Arc<Counters>,
         log: AccessLog,
         office: PostOffice,
@@ -106,14 +105,15 @@ pub struct Core {
     #[cfg(feature = "test-hooks")]
     pub test_dies: bool,
     draining_until: Option<Time>,
-    draining: Vec<Waker>,
+    /// The tasks that accept, to be woken when a listener is closed.
+    pub(super) acceptors: Vec<Waker>,
 }
 
 impl Core {
     fn new(
         this: Weak<Work>,
         settings: Settings,
-        snapshot: Arc<Snapshot>,
+        snapshot: Snapshot,
         counters: Arc<Counters>,
         log: AccessLog,
         office: PostOffice,
@@ -121,12 +121,14 @@ impl Core {
     ) -> Self {
         let now = clock::now();
         let random = now.as_micros() ^ (settings.worker as u64 + 1).wrapping_mul(RANDOM_STEP);
+        let mut endpoints = Endpoints::default();
+        endpoints.adapt(&snapshot.roster, random);
         Self {
             this,
             settings,
             now,
-            endpoints: Endpoints::new(&snapshot, random),
-            snapshot: Rc::new(snapshot.for_worker()),
+            endpoints,
+            snapshot: Rc::new(snapshot),
             connections: Slab::default(),
             exchanges: Slab::default(),
             counters,
@@ -145,12 +147,11 @@ impl Core {
             away: rustc_hash::FxHashMap::default(),
             away_count: 0,
             panics_told: Throttle::new(),
-            random: now.as_micros()
-                ^ (settings.worker as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            random,
             #[cfg(feature = "test-hooks")]
             test_dies: false,
             draining_until: None,
-            draining: Vec::new(),
+            acceptors: Vec::new(),
         }
     }
 
@@ -234,7 +235,8 @@ impl Core {
     }
 
     fn on_dial_failure(&mut self, cluster: usize, endpoint: usize, error: &DialError) {
-        let Some((protocol, limits)) = self.snapshot.pool(cluster) else { return };
+        let snapshot = Rc::clone(&self.snapshot);
+        let Some((protocol, limits)) = snapshot.pool(cluster) else { return };
         self.counters.endpoint(cluster, endpoint).connect_failures.increment();
         let reason = match error {
             DialError::TimedOut => {
@@ -268,6 +270,7 @@ impl Core {
         if pool.is_some_and(|pool| pool.should_dial(protocol.pooling, limits)) {
             self.dial(cluster, endpoint);
         }
+        self.endpoints.release(cluster, endpoint);
     }
 
     /// Sets the timer of a connection if something is due before the one that is set.
@@ -326,12 +329,31 @@ impl Core {
     pub fn drain(&mut self, grace: Duration) {
         self.now = clock::now();
         self.draining_until = Some(self.now.after(grace));
-        for waker in self.draining.drain(..) {
-            waker.wake();
-        }
+        self.acceptors.drain(..).for_each(Waker::wake);
+        self.say_goodbye_on(|_| true);
+        self.work_off();
+    }
+
+    /// Tells the clients of a listener that is closed.
+    pub(crate) fn say_goodbye_to(&mut self, listener: usize) {
+        self.say_goodbye_on(|it| it == listener);
+        self.work_off();
+    }
+
+    /// This state as its tasks hold it.
+    pub(crate) fn work(&self) -> Option<Rc<Work>> {
+        self.this.upgrade()
+    }
+
+    /// Tells the clients of some listeners in their protocol's words that no more requests are
+    /// taken; their connections end when nothing is in flight.
+    pub(super) fn say_goodbye_on(&mut self, mut is_meant: impl FnMut(usize) -> bool) {
         for id in self.connections.ids() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            let Side::Downstream { .. } = connection.side else { continue };
+            let Side::Downstream { listener } = connection.side else { continue };
+            if !is_meant(listener) {
+                continue;
+            }
             match connection.codec() {
                 Some(codec) => {
                     codec.drain();
@@ -341,18 +363,19 @@ impl Core {
             }
             self.settle(id);
         }
-        self.work_off();
     }
 
-    /// Whether the worker is draining; remembers the task that is to be woken when it begins.
-    pub(crate) fn poll_draining(&mut self, context: &Context<'_>) -> bool {
-        if self.draining_until.is_none() {
-            let waker = context.waker();
-            if !self.draining.iter().any(|it| it.will_wake(waker)) {
-                self.draining.push(waker.clone());
-            }
+    /// Whether no more is to be accepted on a listener; remembers the task that is to be woken
+    /// when that may have changed.
+    pub(crate) fn poll_closed(&mut self, listener: usize, context: &Context<'_>) -> bool {
+        if self.draining_until.is_some() || !self.snapshot.has_listener(listener) {
+            return true;
         }
-        self.draining_until.is_some()
+        let waker = context.waker();
+        if !self.acceptors.iter().any(|it| it.will_wake(waker)) {
+            self.acceptors.push(waker.clone());
+        }
+        false
     }
 
     /// Whether the worker may end: it drains, and nothing is in flight or it took too long.
@@ -438,61 +461,3 @@ const FLUSH_STALL: Duration = Duration::from_secs(10);
 /// A connection on which nothing moves for this long while a stream is open is given up, as in
 /// the sidecars (stream idle timeout).
 const STREAM_IDLE: Duration = Duration::from_secs(300);
-
-/// The endpoints of all clusters, as one worker sees them: their balance, load and connections.
-pub struct Endpoints {
-    clusters: Vec<Cluster>,
-}
-
-struct Cluster {
-    balance: Balance,
-    states: Vec<EndpointState>,
-    pools: Vec<Pool>,
-}
-
-impl Endpoints {
-    fn new(snapshot: &Snapshot, random: u64) -> Self {
-        let clusters = snapshot.config.clusters.iter().map(|cluster| {
-            let states: Vec<_> = cluster
-                .endpoints
-                .iter()
-                .map(|it| EndpointState { weight: it.weight, active: 0, healthy: true })
-                .collect();
-            Cluster {
-                balance: Balance::new(cluster.balance, &states, random),
-                pools: states.iter().map(|_| Pool::default()).collect(),
-                states,
-            }
-        });
-        Self { clusters: clusters.collect() }
-    }
-
-    /// An endpoint of a cluster, by the cluster's balance.
-    pub(crate) fn pick(&mut self, cluster: usize, random: u64) -> Option<usize> {
-        let cluster = self.clusters.get_mut(cluster)?;
-        cluster.balance.pick(&cluster.states, random)
-    }
-
-    /// The connections to an endpoint.
-    pub(crate) fn pool(&mut self, cluster: usize, endpoint: usize) -> Option<&mut Pool> {
-        self.clusters.get_mut(cluster)?.pools.get_mut(endpoint)
-    }
-
-    /// An exchange was given to an endpoint.
-    pub(crate) fn began(&mut self, cluster: usize, endpoint: usize) {
-        if let Some(state) = self.state(cluster, endpoint) {
-            state.active = state.active.saturating_add(1);
-        }
-    }
-
-    /// An exchange of an endpoint ended.
-    pub(crate) fn ended(&mut self, cluster: usize, endpoint: usize) {
-        if let Some(state) = self.state(cluster, endpoint) {
-            state.active = state.active.saturating_sub(1);
-        }
-    }
-
-    fn state(&mut self, cluster: usize, endpoint: usize) -> Option<&mut EndpointState> {
-        self.clusters.get_mut(cluster)?.states.get_mut(endpoint)
-    }
-}

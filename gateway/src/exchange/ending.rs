@@ -160,6 +160,7 @@ impl Core {
         if pool.should_dial(protocol.pooling, limits) {
             self.dial(cluster, endpoint);
         }
+        self.endpoints.release(cluster, endpoint);
     }
 
     /// Applies `end` to the exchange of each stream of a connection.

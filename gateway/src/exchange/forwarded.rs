@@ -22,7 +22,7 @@ impl Core {
         head: &mut Head<'_>,
     ) -> Result<(), Failure> {
         let Head::HttpRequest(request) = head else { return Ok(()) };
-        let Some(config) = snapshot.config.listeners.get(listener) else { return Ok(()) };
+        let Some(config) = snapshot.listener(listener) else { return Ok(()) };
         #[cfg(feature = "test-hooks")]
         if request.fields.find(b"x-hangu-test-panic").is_some() {
             panic!("a test asked for this panic");

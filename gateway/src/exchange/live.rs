@@ -332,7 +332,10 @@ impl Core {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.input = input;
-        let is_partial = connection.in_flight() == 0 && !connection.input.is_empty();
+        // What we do not read now cannot be late.
+        let is_partial = connection.in_flight() == 0
+            && !connection.input.is_empty()
+            && connection.blocked.is_none();
         connection.head_since = is_partial.then(|| connection.head_since.unwrap_or(now));
         // The codec itself may have something to say (a heartbeat's answer).
         if connection.codec().is_some_and(|codec| !codec.output().is_empty()) {
@@ -440,8 +443,12 @@ impl Core {
                 return;
             }
             let Talk::Known { protocol, codec } = &mut connection.talk else { return };
+            let is_wanted = self.endpoints.takes_requests(cluster, endpoint);
             let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
             if pool.waiting() == 0 {
+                if codec.in_flight() == 0 && !is_wanted {
+                    return self.close(id, Closed::Done);
+                }
                 pool.offer(protocol.pooling, id);
                 return self.set_timer(id);
             }

@@ -12,10 +12,12 @@ mod forwarded;
 mod live;
 mod record;
 mod relay;
+mod reload;
 mod remote;
 mod text;
 
-pub use self::core::{Core, Endpoints, Settings, Work};
+pub use self::core::{Core, Settings, Work};
+pub use reload::Update;
 pub use remote::{Between, Letter, PostOffice};
 
 use std::{rc::Rc, time::Duration};

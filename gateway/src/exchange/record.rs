@@ -85,6 +85,10 @@ impl Core {
         let Side::Upstream { cluster, endpoint } = connection.side else { return };
         let Some(protocol) = connection.protocol() else { return };
         let is_idle = connection.in_flight() == 0;
+        if is_idle && !self.endpoints.takes_requests(cluster, endpoint) {
+            // Nobody will ask for it any more; those who wait dial anew or go elsewhere.
+            return self.close(id, Closed::Done);
+        }
         if super::is_exclusive(protocol) {
             if is_idle {
                 if connection.blocked.take().is_some() {
@@ -108,7 +112,7 @@ impl Core {
         self.counters.listener(exchange.listener).requests_active.decrement();
         self.counters.end(&Ended {
             listener: exchange.listener,
-            route: exchange.route,
+            route: exchange.route.and_then(|it| self.snapshot.route_now(&exchange.snapshot, it)),
             cluster: exchange.target.map(|it| it.0),
             endpoint: exchange.target.map(|it| it.1),
             outcome,

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
 };
 
-use hangu_config::Config;
+use hangu_config::Listener;
 
 /// The listening sockets of one listener, one per worker, all on one address.
 pub struct Sockets {
@@ -15,12 +15,15 @@ pub struct Sockets {
     pub sockets: Vec<TcpListener>,
 }
 
-/// Binds the sockets of all listeners.
+/// Binds the sockets of listeners.
 ///
 /// # Errors
 /// The first listener that could not be bound, with the system's word.
-pub fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, BindError> {
-    config.listeners.iter().map(|it| bind(&it.name, it.address, workers)).collect()
+pub fn bind_all<'c>(
+    listeners: impl Iterator<Item = &'c Listener>,
+    workers: usize,
+) -> Result<Vec<Sockets>, BindError> {
+    listeners.map(|it| bind(&it.name, it.address, workers)).collect()
 }
 
 /// A listener could not be bound.

@@ -1,6 +1,6 @@
 //! The counters of one worker.
 
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::outcome::{STATUSES, status_index};
 use super::reasons::Reasons;
@@ -13,12 +13,18 @@ use super::{CLASSES, Counter, Histogram, Layout, Outcome, ReasonPlace, Ring, Rpc
 #[derive(Debug, Default)]
 pub struct Counters {
     /// What concerns the worker as a whole.
-    pub worker: WorkerCounters,
-    listeners: Box<[ListenerCounters]>,
-    clusters: Box<[ClusterCounters]>,
-    routes: Box<[RouteCounters]>,
-    reasons: Reasons,
-    spare: Box<Spare>,
+    pub worker: Arc<WorkerCounters>,
+    listeners: Box<[Arc<ListenerCounters>]>,
+    clusters: Box<[ClusterBlock]>,
+    routes: Box<[Arc<RouteCounters>]>,
+    reasons: Arc<Reasons>,
+    spare: Arc<Spare>,
+}
+
+#[derive(Debug)]
+struct ClusterBlock {
+    counters: Arc<ClusterCounters>,
+    endpoints: Box<[Arc<EndpointCounters>]>,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +117,6 @@ pub struct ClusterCounters {
     /// From the request's forwarding to the end of its answer.
     pub duration: Histogram,
     classes: Classes,
-    endpoints: Box<[EndpointCounters]>,
 }
 
 /// Counters of one endpoint.
@@ -173,40 +178,70 @@ pub struct Ended {
 impl Counters {
     /// Counters, all zero, for what the layout names.
     pub fn new(layout: &Layout) -> Self {
-        let cluster = |names: &super::ClusterNames| ClusterCounters {
-            endpoints: names.endpoints.iter().map(|_| EndpointCounters::default()).collect(),
-            ..ClusterCounters::default()
+        Self::default().succeeded_by(&Layout::default(), layout)
+    }
+
+    /// Counters for the next configuration: what `then` and `now` both name goes on counting
+    /// where it stands, what is new begins at zero. Listeners and clusters keep their places; one
+    /// that got another place (its address changed, say) counts on in the same counters. Endpoints
+    /// are told by place and address, routes by their names.
+    #[must_use]
+    pub fn succeeded_by(&self, then: &Layout, now: &Layout) -> Self {
+        let cluster = |(place, names): (usize, &super::ClusterNames)| {
+            let block = self.clusters.get(place);
+            let namesake = then.clusters.iter().rposition(|it| it.name == names.name);
+            let counters = block.or_else(|| self.clusters.get(namesake?));
+            let before = then.clusters.get(place).map_or(&[][..], |it| &it.endpoints);
+            let endpoint = |(place, name): (usize, &super::EndpointName)| {
+                let is_same = before.get(place).is_some_and(|it| it.address == name.address);
+                let kept = block.and_then(|it| it.endpoints.get(place)).filter(|_| is_same);
+                kept.map(Arc::clone).unwrap_or_default()
+            };
+            ClusterBlock {
+                counters: counters.map(|it| Arc::clone(&it.counters)).unwrap_or_default(),
+                endpoints: names.endpoints.iter().enumerate().map(endpoint).collect(),
+            }
         };
+        let listener = |(place, named): (usize, &super::ListenerName)| {
+            let namesake = then.listeners.iter().rposition(|it| it.name == named.name);
+            let kept = self.listeners.get(place).or_else(|| self.listeners.get(namesake?));
+            kept.map(Arc::clone).unwrap_or_default()
+        };
+        let routes: HashMap<_, _> = then.routes.iter().zip(&self.routes).collect();
+        let route = |it: &super::RouteNames| routes.get(it).map(|it| Arc::clone(it));
         Self {
-            listeners: layout.listeners.iter().map(|_| ListenerCounters::default()).collect(),
-            clusters: layout.clusters.iter().map(cluster).collect(),
-            routes: layout.routes.iter().map(|_| RouteCounters::default()).collect(),
-            ..Self::default()
+            worker: Arc::clone(&self.worker),
+            listeners: now.listeners.iter().enumerate().map(listener).collect(),
+            clusters: now.clusters.iter().enumerate().map(cluster).collect(),
+            routes: now.routes.iter().map(|it| route(it).unwrap_or_default()).collect(),
+            reasons: Arc::clone(&self.reasons),
+            spare: Arc::clone(&self.spare),
         }
     }
 
     /// The counters of a listener.
     #[inline]
     pub fn listener(&self, index: usize) -> &ListenerCounters {
-        self.listeners.get(index).unwrap_or(&self.spare.listener)
+        self.listeners.get(index).map_or(&self.spare.listener, |it| it)
     }
 
     /// The counters of a cluster.
     #[inline]
     pub fn cluster(&self, index: usize) -> &ClusterCounters {
-        self.clusters.get(index).unwrap_or(&self.spare.cluster)
+        self.clusters.get(index).map_or(&self.spare.cluster, |it| &it.counters)
     }
 
     /// The counters of an endpoint of a cluster.
     #[inline]
     pub fn endpoint(&self, cluster: usize, endpoint: usize) -> &EndpointCounters {
-        self.cluster(cluster).endpoints.get(endpoint).unwrap_or(&self.spare.endpoint)
+        let endpoints = self.clusters.get(cluster).map_or(&[][..], |it| &it.endpoints);
+        endpoints.get(endpoint).map_or(&self.spare.endpoint, |it| it)
     }
 
     /// The counters of a route.
     #[inline]
     pub fn route(&self, index: usize) -> &RouteCounters {
-        self.routes.get(index).unwrap_or(&self.spare.route)
+        self.routes.get(index).map_or(&self.spare.route, |it| it)
     }
 
     /// Counts an exchange that ended, everywhere it belongs. Levels (`requests_active`) are the
@@ -281,15 +316,47 @@ mod tests {
     use hangu_codecs::{Status, protocol::Kind};
 
     use super::*;
-    use crate::telemetry::{Class, ClusterNames};
+    use crate::telemetry::{Class, ClusterNames, EndpointName, ListenerName, RouteNames};
+
+    fn endpoint(address: &str) -> EndpointName {
+        EndpointName { address: address.to_owned(), is_present: true }
+    }
+
+    #[test]
+    fn what_the_next_configuration_has_too_goes_on_counting_where_it_stands() {
+        let route = |name: &str| RouteNames {
+            route_config: "t".to_owned(),
+            virtual_host: "v".to_owned(),
+            name: name.to_owned(),
+        };
+        let then = Layout { routes: vec![route("a"), route("b")], ..layout() };
+        let old = Counters::new(&then);
+        old.listener(0).requests.increment();
+        old.route(1).classes.count(Outcome::Oneway);
+        old.endpoint(0, 0).requests.increment();
+        old.error(ReasonPlace::Downstream(0), "too_long");
+        let mut now = Layout { routes: vec![route("b"), route("c")], ..then.clone() };
+        now.clusters[0].endpoints.push(endpoint("127.0.0.1:2"));
+        let new = old.succeeded_by(&then, &now);
+        assert_eq!(new.listener(0).requests.value(), 1);
+        let oneway = Class::Oneway as usize;
+        assert_eq!(new.route(0).classes().values()[oneway], 1);
+        assert_eq!(new.route(1).classes().values()[oneway], 0);
+        assert_eq!((new.endpoint(0, 0).requests.value(), new.errors().count()), (1, 1));
+        // Another endpoint came to the place of the first.
+        let mut later = now.clone();
+        later.clusters[0].endpoints[0] = endpoint("127.0.0.1:3");
+        assert_eq!(new.succeeded_by(&now, &later).endpoint(0, 0).requests.value(), 0);
+    }
 
     fn layout() -> Layout {
         Layout {
-            listeners: vec!["front".to_owned()],
+            listeners: vec![ListenerName { name: "front".to_owned(), is_present: true }],
             clusters: vec![ClusterNames {
                 name: "back".to_owned(),
                 kind: Kind::Http,
-                endpoints: vec!["127.0.0.1:1".to_owned()],
+                is_present: true,
+                endpoints: vec![endpoint("127.0.0.1:1")],
             }],
             routes: Vec::new(),
         }

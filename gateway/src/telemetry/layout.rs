@@ -1,58 +1,51 @@
-//! The names behind the indices that everything is counted by.
+//! The names behind the places and indices that everything is counted by.
 
 use hangu_codecs::protocol::Kind;
-use hangu_config::Config;
 
-/// The names of all that is counted, in the order of the indices.
+/// The names of all that is counted, in the order of the places and indices.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    /// Names of the listeners.
-    pub listeners: Vec<String>,
+    /// The listeners.
+    pub listeners: Vec<ListenerName>,
     /// The clusters.
     pub clusters: Vec<ClusterNames>,
     /// The routes, counted through all route configurations and virtual hosts in their order.
     pub routes: Vec<RouteNames>,
 }
 
-impl Layout {
-    /// The names of all that a configuration holds.
-    pub fn of(config: &Config) -> Self {
-        let cluster = |it: &hangu_config::Cluster| ClusterNames {
-            name: it.name.clone(),
-            kind: it.protocol.kind,
-            endpoints: it.endpoints.iter().map(|it| it.address.to_string()).collect(),
-        };
-        let mut routes = Vec::new();
-        for table in &config.route_configs {
-            for host in &table.virtual_hosts {
-                routes.extend(host.routes.iter().map(|route| RouteNames {
-                    route_config: table.name.clone(),
-                    virtual_host: host.name.clone(),
-                    name: route.name.clone(),
-                }));
-            }
-        }
-        Self {
-            listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
-            clusters: config.clusters.iter().map(cluster).collect(),
-            routes,
-        }
-    }
+/// The name of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerName {
+    /// Its name.
+    pub name: String,
+    /// Whether the configuration has it; one that it left out may still have connections.
+    pub is_present: bool,
 }
 
 /// The names of a cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterNames {
     /// Its own name.
     pub name: String,
     /// By what its requests are matched; tells which outcomes are possible.
     pub kind: Kind,
-    /// Addresses of its endpoints.
-    pub endpoints: Vec<String>,
+    /// Whether the configuration has it; one that it left out may still have connections.
+    pub is_present: bool,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointName>,
+}
+
+/// The name of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointName {
+    /// IP address and port.
+    pub address: String,
+    /// Whether its cluster has it; one that is gone may still have connections.
+    pub is_present: bool,
 }
 
 /// The names of a route.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteNames {
     /// The route configuration that it is in.
     pub route_config: String,

@@ -139,8 +139,11 @@ impl Metrics {
     }
 
     fn listener_families(&self, into: &mut Families) {
-        for (index, name) in self.layout.listeners.iter().enumerate() {
-            let label = ("listener", name.clone());
+        for (index, listener) in self.layout.listeners.iter().enumerate() {
+            if !listener.is_present {
+                continue;
+            }
+            let label = ("listener", listener.name.clone());
             for (family, pick) in LISTENER_COUNTERS {
                 let value = self.sum(|worker| pick(worker.listener(index)).value());
                 into.push(family, std::slice::from_ref(&label), value);
@@ -166,6 +169,9 @@ impl Metrics {
 
     fn cluster_families(&self, into: &mut Families) {
         for (index, names) in self.layout.clusters.iter().enumerate() {
+            if !names.is_present {
+                continue;
+            }
             let label = ("cluster", names.name.clone());
             for (family, pick) in CLUSTER_COUNTERS {
                 let value = self.cluster_sum(index, *pick);
@@ -185,8 +191,11 @@ impl Metrics {
 
     fn endpoint_families(&self, into: &mut Families) {
         for (cluster, names) in self.layout.clusters.iter().enumerate() {
-            for (endpoint, address) in names.endpoints.iter().enumerate() {
-                let labels = [("cluster", names.name.clone()), ("endpoint", address.clone())];
+            for (endpoint, name) in names.endpoints.iter().enumerate() {
+                if !name.is_present {
+                    continue;
+                }
+                let labels = [("cluster", names.name.clone()), ("endpoint", name.address.clone())];
                 for (family, pick) in ENDPOINT_COUNTERS {
                     into.push(family, &labels, self.endpoint_sum(cluster, endpoint, *pick));
                 }
@@ -245,26 +254,26 @@ impl Metrics {
     }
 
     fn error_families(&self, into: &mut Families) {
+        // By name, not by place: a listener or cluster that got another place is still the same.
         let mut total = BTreeMap::new();
         for worker in &self.workers {
             for (place, reason, count) in worker.errors() {
-                *total.entry((place, reason)).or_insert(0) += count;
+                let (family, label, name) = match place {
+                    ReasonPlace::Downstream(at) => {
+                        let name = self.layout.listeners.get(at).map(|it| &*it.name);
+                        (&DOWNSTREAM_ERRORS, "listener", name)
+                    }
+                    ReasonPlace::Upstream(at) => {
+                        let name = self.layout.clusters.get(at).map(|it| &*it.name);
+                        (&UPSTREAM_ERRORS, "cluster", name)
+                    }
+                };
+                let key = (label, name.unwrap_or("other"), reason);
+                total.entry(key).or_insert((family, 0_u64)).1 += count;
             }
         }
-        for ((place, reason), count) in total {
-            let reason = ("reason", reason.to_owned());
-            match place {
-                ReasonPlace::Downstream(index) => {
-                    let name = self.layout.listeners.get(index);
-                    let name = name.map_or("other", String::as_str).to_owned();
-                    into.push(&DOWNSTREAM_ERRORS, &[("listener", name), reason], count);
-                }
-                ReasonPlace::Upstream(index) => {
-                    let name = self.layout.clusters.get(index).map(|it| it.name.as_str());
-                    let name = name.unwrap_or("other").to_owned();
-                    into.push(&UPSTREAM_ERRORS, &[("cluster", name), reason], count);
-                }
-            }
+        for ((label, name, reason), (family, count)) in total {
+            into.push(family, &[(label, name.to_owned()), ("reason", reason.to_owned())], count);
         }
     }
 
@@ -704,16 +713,21 @@ mod tests {
 
     use super::*;
     use crate::telemetry::{
-        ClusterNames, Ended, Outcome, RouteNames, RpcCounters, RpcNamed, RpcNames, RpcSeries,
+        ClusterNames, Ended, EndpointName, ListenerName, Outcome, RouteNames, RpcCounters,
+        RpcNamed, RpcNames, RpcSeries,
     };
 
     fn metrics() -> Metrics {
         let layout = Layout {
-            listeners: vec!["fro\"nt\\".to_owned()],
+            listeners: vec![ListenerName { name: "fro\"nt\\".to_owned(), is_present: true }],
             clusters: vec![ClusterNames {
                 name: "back".to_owned(),
                 kind: Kind::Http,
-                endpoints: vec!["127.0.0.1:1".to_owned()],
+                is_present: true,
+                endpoints: vec![EndpointName {
+                    address: "127.0.0.1:1".to_owned(),
+                    is_present: true,
+                }],
             }],
             routes: vec![RouteNames {
                 route_config: "main".to_owned(),

@@ -27,7 +27,7 @@ pub use counters::{
     WorkerCounters,
 };
 pub use histogram::{Histogram, Quantiles};
-pub use layout::{ClusterNames, Layout, RouteNames};
+pub use layout::{ClusterNames, EndpointName, Layout, ListenerName, RouteNames};
 pub use metrics::{AllocatorFacts, Metrics, ProcessFacts};
 pub use outcome::{CLASSES, Class, Outcome};
 pub use reasons::{REASONS_MAX, ReasonPlace};

@@ -1,6 +1,10 @@
 //! Connections to the endpoints of one cluster, as one worker sees them. Pure: it tells what to
 //! do, others do it.
 
+mod endpoints;
+
+pub use endpoints::Endpoints;
+
 use std::collections::VecDeque;
 
 use hangu_codecs::protocol::Pooling;
@@ -150,6 +154,16 @@ impl Pool {
     pub fn gone(&mut self, id: ConnectionId) {
         self.withdraw(id);
         self.established = self.established.saturating_sub(1);
+    }
+
+    /// The connections that take a stream.
+    pub fn available(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.idle.iter().chain(&self.shared).copied()
+    }
+
+    /// Whether there is neither a connection, nor a dial, nor anyone who waits.
+    pub fn is_empty(&self) -> bool {
+        self.is_forsaken() && self.waiting.is_empty()
     }
 
     /// Whether no connection stands and none is being established.

@@ -28,7 +28,7 @@ pub struct Seed {
     /// What is set for it.
     pub settings: Settings,
     /// What it routes by.
-    pub snapshot: Arc<Snapshot>,
+    pub snapshot: Snapshot,
     /// What it counts.
     pub counters: Arc<Counters>,
     /// Its end of the access log.
@@ -54,10 +54,7 @@ pub fn run(driver: &mut Driver, seed: Seed) -> io::Result<()> {
 async fn work(seed: Seed) -> io::Result<()> {
     let Seed { settings, snapshot, counters, log, office, letters, listeners, load } = seed;
     let work = Work::new(settings, snapshot, counters, log, office.clone(), Arc::clone(&load));
-    for (listener, socket) in listeners {
-        let acceptor = Acceptor::new(socket)?;
-        monoio::spawn(accept_all(Rc::clone(&work), listener, acceptor));
-    }
+    work.with(|core| core.listen(listeners))?;
     monoio::spawn(read_letters(Rc::clone(&work), office, settings.worker, letters));
     loop {
         let now = clock::now();
@@ -122,39 +119,64 @@ async fn yield_once() {
 async fn accept_all(work: Rc<Work>, listener: usize, mut acceptor: Acceptor) {
     let mut warned = Throttle::new();
     loop {
-        {
+        let stopped = {
             let mut ready = pin!(acceptor.ready());
-            let stopped = poll_fn(|context| {
-                if work.with(|core| core.poll_draining(context)) {
+            poll_fn(|context| {
+                if work.with(|core| core.poll_closed(listener, context)) {
                     return Poll::Ready(true);
                 }
                 ready.as_mut().poll(context).map(|_| false)
-            });
-            if stopped.await {
-                return;
-            }
+            })
+            .await
+        };
+        if stopped {
+            // Closing the socket would reset those that queue; the kernel has accepted them, so
+            // they are taken and told as all others are.
+            while let Turn::More = accept_some(&work, listener, &mut acceptor, &mut warned) {}
+            return work.with(|core| core.say_goodbye_to(listener));
         }
-        for _ in 0..ACCEPTS_PER_TURN {
-            match acceptor.accept() {
-                Accepted::Connection(stream, peer) => {
-                    work.with(|core| core.place(listener, stream, peer));
+        if let Turn::Failed = accept_some(&work, listener, &mut acceptor, &mut warned) {
+            monoio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+/// How a turn of accepting ended.
+enum Turn {
+    /// There may be more.
+    More,
+    /// None is left.
+    Done,
+    /// The next try would fail like the last.
+    Failed,
+}
+
+fn accept_some(
+    work: &Work,
+    listener: usize,
+    acceptor: &mut Acceptor,
+    warned: &mut Throttle,
+) -> Turn {
+    for _ in 0..ACCEPTS_PER_TURN {
+        match acceptor.accept() {
+            Accepted::Connection(stream, peer) => {
+                work.with(|core| core.place(listener, stream, peer));
+            }
+            Accepted::Nothing => return Turn::Done,
+            Accepted::Refused => work.with(|core| {
+                core.counters.worker.accept_failures.increment();
+                core.counters.listener(listener).connections_refused.increment();
+            }),
+            Accepted::Failed(error) => {
+                work.with(|core| core.counters.worker.accept_failures.increment());
+                if let Some(more) = warned.admit(clock::now()) {
+                    tracing::warn!(listener, %error, more, "cannot accept");
                 }
-                Accepted::Nothing => break,
-                Accepted::Refused => work.with(|core| {
-                    core.counters.worker.accept_failures.increment();
-                    core.counters.listener(listener).connections_refused.increment();
-                }),
-                Accepted::Failed(error) => {
-                    work.with(|core| core.counters.worker.accept_failures.increment());
-                    if let Some(more) = warned.admit(clock::now()) {
-                        tracing::warn!(listener, %error, more, "cannot accept");
-                    }
-                    monoio::time::sleep(ACCEPT_PAUSE).await;
-                    break;
-                }
+                return Turn::Failed;
             }
         }
     }
+    Turn::More
 }
 
 /// Connections taken in one turn, so that a storm of them does not keep the others waiting.
@@ -164,6 +186,19 @@ const ACCEPTS_PER_TURN: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Core {
+    /// Begins to accept on sockets of listeners, each with the place of its listener.
+    ///
+    /// # Errors
+    /// A socket could not be put on the driver.
+    pub fn listen(&mut self, sockets: Vec<(usize, TcpListener)>) -> io::Result<()> {
+        let Some(work) = self.work() else { return Ok(()) };
+        for (listener, socket) in sockets {
+            let acceptor = Acceptor::new(socket)?;
+            monoio::spawn(accept_all(Rc::clone(&work), listener, acceptor));
+        }
+        Ok(())
+    }
+
     /// Gives an accepted connection to the worker that has the fewest.
     fn place(&mut self, listener: usize, stream: TcpStream, peer: SocketAddr) {
         let here = self.settings.worker;

@@ -1,0 +1,171 @@
+//! The endpoints of all clusters, as one worker sees them: their balance, load and connections.
+
+use std::sync::Arc;
+
+use super::Pool;
+use crate::{
+    cluster::{Balance, EndpointState},
+    connection::ConnectionId,
+    snapshot::{ClusterPlace, Lease, Member, Roster},
+};
+
+/// The endpoints of all clusters, by the places of the roster.
+#[derive(Default)]
+pub struct Endpoints {
+    clusters: Vec<Cluster>,
+}
+
+struct Cluster {
+    /// The members that the balance was made for.
+    members: Arc<[Arc<Member>]>,
+    kind: hangu_config::Balance,
+    balance: Balance,
+    /// What the balance looks at: the members that the cluster has, present ones only.
+    states: Vec<EndpointState>,
+    /// The place of each state.
+    places: Vec<usize>,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Default)]
+struct Endpoint {
+    member: Option<Arc<Member>>,
+    /// Held as long as this worker has anything to do with it.
+    lease: Option<Lease>,
+    pool: Pool,
+    /// Exchanges that chose it.
+    active: u32,
+    /// Index among the states, while it is present.
+    state: Option<usize>,
+}
+
+impl Endpoint {
+    fn takes_requests(&self) -> bool {
+        self.member.as_ref().is_some_and(|it| it.takes_requests())
+    }
+
+    /// Lets go of an endpoint that is gone and that nothing is left of.
+    fn release(&mut self) {
+        let is_gone = self.member.as_ref().is_some_and(|it| !it.is_present);
+        if is_gone && self.active == 0 && self.pool.is_empty() {
+            self.lease = None;
+        }
+    }
+}
+
+impl Endpoints {
+    /// Takes on a new roster. Clusters and endpoints that are as they were are not touched. Gives
+    /// the connections without a stream of endpoints that get no new requests.
+    pub fn adapt(&mut self, roster: &Roster, random: u64) -> Vec<ConnectionId> {
+        let mut unwanted = Vec::new();
+        for (place, now) in roster.clusters().iter().enumerate() {
+            match self.clusters.get_mut(place) {
+                Some(cluster) => cluster.adapt(now, random, &mut unwanted),
+                None => self.clusters.push(Cluster::new(now, random)),
+            }
+        }
+        unwanted
+    }
+
+    /// An endpoint of a cluster, by the cluster's balance.
+    pub fn pick(&mut self, cluster: usize, random: u64) -> Option<usize> {
+        let cluster = self.clusters.get_mut(cluster)?;
+        let state = cluster.balance.pick(&cluster.states, random)?;
+        cluster.places.get(state).copied()
+    }
+
+    /// The connections to an endpoint.
+    pub fn pool(&mut self, cluster: usize, endpoint: usize) -> Option<&mut Pool> {
+        self.endpoint(cluster, endpoint).map(|it| &mut it.pool)
+    }
+
+    /// Whether an endpoint gets new requests.
+    pub fn takes_requests(&self, cluster: usize, endpoint: usize) -> bool {
+        let cluster = self.clusters.get(cluster);
+        cluster.and_then(|it| it.endpoints.get(endpoint)).is_some_and(Endpoint::takes_requests)
+    }
+
+    /// An exchange was given to an endpoint.
+    pub fn began(&mut self, cluster: usize, endpoint: usize) {
+        self.count(cluster, endpoint, |active| active.saturating_add(1));
+    }
+
+    /// An exchange of an endpoint ended.
+    pub fn ended(&mut self, cluster: usize, endpoint: usize) {
+        self.count(cluster, endpoint, |active| active.saturating_sub(1));
+        self.release(cluster, endpoint);
+    }
+
+    /// Something of an endpoint came to its end: lets it go if it was the last and it is gone.
+    pub fn release(&mut self, cluster: usize, endpoint: usize) {
+        if let Some(endpoint) = self.endpoint(cluster, endpoint) {
+            endpoint.release();
+        }
+    }
+
+    fn count(&mut self, cluster: usize, endpoint: usize, change: fn(u32) -> u32) {
+        let Some(cluster) = self.clusters.get_mut(cluster) else { return };
+        let Some(endpoint) = cluster.endpoints.get_mut(endpoint) else { return };
+        endpoint.active = change(endpoint.active);
+        if let Some(state) = endpoint.state.and_then(|it| cluster.states.get_mut(it)) {
+            state.active = endpoint.active;
+        }
+    }
+
+    fn endpoint(&mut self, cluster: usize, endpoint: usize) -> Option<&mut Endpoint> {
+        self.clusters.get_mut(cluster)?.endpoints.get_mut(endpoint)
+    }
+}
+
+impl Cluster {
+    fn new(place: &ClusterPlace, random: u64) -> Self {
+        let kind = place.settings.balance;
+        let mut cluster = Self {
+            members: Arc::new([]),
+            kind,
+            balance: Balance::new(kind, &[], random),
+            states: Vec::new(),
+            places: Vec::new(),
+            endpoints: Vec::new(),
+        };
+        cluster.rebuild(place, random);
+        cluster
+    }
+
+    fn adapt(&mut self, now: &ClusterPlace, random: u64, unwanted: &mut Vec<ConnectionId>) {
+        let is_same = Arc::ptr_eq(&self.members, &now.members) && self.kind == now.settings.balance;
+        if is_same {
+            return;
+        }
+        self.rebuild(now, random);
+        for endpoint in &mut self.endpoints {
+            if !endpoint.takes_requests() {
+                unwanted.extend(endpoint.pool.available());
+            }
+            endpoint.release();
+        }
+    }
+
+    fn rebuild(&mut self, now: &ClusterPlace, random: u64) {
+        self.members = Arc::clone(&now.members);
+        self.kind = now.settings.balance;
+        self.endpoints.resize_with(self.members.len(), Endpoint::default);
+        self.states.clear();
+        self.places.clear();
+        let members = self.members.iter().zip(&mut self.endpoints).enumerate();
+        for (place, (member, endpoint)) in members {
+            endpoint.member = Some(Arc::clone(member));
+            endpoint.lease = Some(Lease::clone(&member.lease));
+            endpoint.state = member.is_present.then_some(self.states.len());
+            if member.is_present {
+                self.places.push(place);
+                self.states.push(EndpointState {
+                    weight: member.weight,
+                    active: endpoint.active,
+                    healthy: member.takes_requests(),
+                });
+            }
+        }
+        self.balance = Balance::new(self.kind, &self.states, random);
+    }
+}
