@@ -314,6 +314,7 @@ impl Core {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let mut input = std::mem::take(&mut connection.input);
         let mut scratch = self.scratch.take().unwrap_or_default();
+        let mut has_decoded = false;
         while let Some(connection) = self.connections.get_mut(id) {
             if connection.state != State::Open || connection.blocked.is_some() {
                 break;
@@ -321,7 +322,10 @@ impl Core {
             let Talk::Known { codec, .. } = &mut connection.talk else { break };
             match codec.decode(&mut input, &mut scratch, self.now) {
                 Ok(None) => break,
-                Ok(Some(event)) => self.on_event(id, event),
+                Ok(Some(event)) => {
+                    self.on_event(id, event);
+                    has_decoded = true;
+                }
                 Err(error) => {
                     self.on_error(id, error);
                     break;
@@ -336,7 +340,9 @@ impl Core {
         let is_partial = connection.in_flight() == 0
             && !connection.input.is_empty()
             && connection.blocked.is_none();
-        connection.head_since = is_partial.then(|| connection.head_since.unwrap_or(now));
+        // What is partial after a whole one is another head than the one that was partial before.
+        let since = connection.head_since.filter(|_| !has_decoded);
+        connection.head_since = is_partial.then(|| since.unwrap_or(now));
         // The codec itself may have something to say (a heartbeat's answer).
         if connection.codec().is_some_and(|codec| !codec.output().is_empty()) {
             connection.writer.notify();

@@ -165,8 +165,6 @@ proptest! {
                 method: method.as_bytes(),
                 timeout: None,
                 outcome: RpcOutcome::Success,
-                trace: hangu_codecs::message::RpcTrace::default(),
-                added: None,
                 fields: RpcFields::new(block.as_bytes(), read_pair),
                 head: b"",
                 payload: RpcPayload::Slice(b""),
