@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 /// Bytes on their way out, in order: large pieces are kept as they came, small ones are gathered.
 ///
 /// One write for all that is pending is what makes a proxy fast, so there is no "write this now":
-/// a codec appends, and the owner of the socket takes everything at once ([`Output::take`]).
+/// a codec appends, and the owner of the socket sends everything at once ([`Output::pieces`]).
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Output {
     segments: VecDeque<Bytes>,
@@ -88,6 +88,29 @@ impl Output {
         taken
     }
 
+    /// The pending bytes in order, piece by piece.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let tail = (!self.tail.is_empty()).then_some(&self.tail[..]);
+        self.segments.iter().map(|it| &it[..]).chain(tail)
+    }
+
+    /// Takes off `bytes` from the front, which were sent; no more than there are.
+    pub fn advance(&mut self, mut bytes: usize) {
+        while let Some(segment) = self.segments.front_mut().filter(|_| bytes > 0) {
+            let step = bytes.min(segment.len());
+            segment.advance(step);
+            bytes -= step;
+            self.segment_bytes = self.segment_bytes.saturating_sub(step);
+            if segment.is_empty() {
+                self.segments.pop_front();
+            }
+        }
+        match bytes < self.tail.len() {
+            true => self.tail.advance(bytes),
+            false => self.tail.clear(),
+        }
+    }
+
     /// Forgets what is pending.
     pub fn clear(&mut self) {
         self.segments.clear();
@@ -133,6 +156,19 @@ mod tests {
         assert_eq!(&segments[0][..], b"head");
         assert_eq!(&segments[2][..], b"tail");
         assert!(output.is_empty());
+    }
+
+    #[test]
+    fn what_was_sent_is_taken_off_and_the_rest_stays_in_order() {
+        let all = [&b"head"[..], &[b'x'; SEGMENT_BYTES_MIN], &[b'y'; SEGMENT_BYTES_MIN], b"tail"];
+        let whole = all.concat();
+        for sent in [0, 1, 4, 5, 4 + SEGMENT_BYTES_MIN, whole.len() - 2, whole.len()] {
+            let mut output = Output::default();
+            all.iter().for_each(|it| output.put_bytes(Bytes::copy_from_slice(it)));
+            output.advance(sent);
+            assert_eq!(output.pieces().collect::<Vec<_>>().concat(), whole[sent..], "{sent}");
+            assert_eq!(output.len(), whole.len() - sent);
+        }
     }
 
     #[test]

@@ -7,12 +7,12 @@
 
 mod buffers;
 mod load;
-mod sending;
+mod outbox;
 mod slab;
 
 pub use buffers::Buffers;
 pub use load::Load;
-pub use sending::Sending;
+pub use outbox::Outbox;
 pub use slab::{Id, Slab};
 
 use std::{io, net::SocketAddr, rc::Rc};
@@ -43,10 +43,6 @@ pub struct Connection {
     pub input: BytesMut,
     /// Capacity of the next read.
     pub read_bytes: u32,
-    /// Taken from the codec's output and not yet written.
-    pub sending: Sending,
-    /// A written buffer that is used again for the next output.
-    pub spare: BytesMut,
     /// The exchange of each stream, by slot.
     pub exchanges: Vec<Option<StreamSlot>>,
     /// What stops this one from being read.
@@ -57,12 +53,12 @@ pub struct Connection {
     pub input_ended: bool,
     /// The peer was told that no more comes (one way of a tunnel).
     pub output_shut: bool,
-    /// Bytes of the write that is in flight.
-    pub writing_bytes: usize,
+    /// Whether it stands in the outbox.
+    pub is_queued: bool,
+    /// Whether the kernel takes no more of its output at the moment.
+    pub is_stalled: bool,
     /// Wakes the task that reads.
     pub reader: Signal,
-    /// Wakes the task that writes.
-    pub writer: Signal,
     /// When something was last read or written.
     pub active_at: Time,
     /// Since when a request head is incomplete.
@@ -152,16 +148,14 @@ impl Connection {
             state: State::Open,
             input: BytesMut::new(),
             read_bytes: READ_BYTES_MIN,
-            sending: Sending::default(),
-            spare: BytesMut::new(),
             exchanges: Vec::new(),
             blocked: None,
             blocking: Vec::new(),
             input_ended: false,
             output_shut: false,
-            writing_bytes: 0,
+            is_queued: false,
+            is_stalled: false,
             reader: Signal::default(),
-            writer: Signal::default(),
             active_at: now,
             head_since: None,
             timer_at: Time::from_micros(u64::MAX),
@@ -204,8 +198,7 @@ impl Connection {
 
     /// Bytes that the peer has not taken yet.
     pub fn unsent_bytes(&mut self) -> usize {
-        let pending = self.codec().map_or(0, |codec| codec.output().len());
-        pending.saturating_add(self.sending.len()).saturating_add(self.writing_bytes)
+        self.codec().map_or(0, |codec| codec.output().len())
     }
 
     /// Joins a stream to an exchange.
@@ -296,50 +289,77 @@ impl Connection {
         }
     }
 
-    /// Encodes a part into the output of the connection and wakes its writer.
+    /// Encodes a part into the output of the connection `id`, which this one is.
     ///
     /// # Errors
     /// The codec's; one that has no codec yet takes no part.
     pub fn encode(
         &mut self,
+        id: ConnectionId,
         stream: StreamId,
         part: Part<'_>,
-        buffers: &mut Buffers,
+        outbox: &mut Outbox,
     ) -> Result<(), EncodeError> {
         let Talk::Known { codec, .. } = &mut self.talk else {
             return Err(EncodeError::UnknownStream);
         };
         let tail = codec.output().tail();
         if tail.capacity() == 0 {
-            *tail = buffers.lend();
+            *tail = outbox.buffers.lend();
         }
         let encoded = codec.encode(stream, part);
-        self.writer.notify();
+        self.wants_to_write(id, outbox);
         encoded
     }
 
-    /// Keeps a written buffer for what is written next.
-    pub fn keep_written(&mut self, buffer: BytesMut) {
-        if buffer.capacity() <= SPARE_BYTES_MAX {
-            self.spare = buffer;
+    /// There is something to write, or to do when all is written, on the connection `id`, which
+    /// this one is.
+    pub fn wants_to_write(&mut self, id: ConnectionId, outbox: &mut Outbox) {
+        if !self.is_queued && !self.is_stalled {
+            self.is_queued = true;
+            outbox.add(id);
         }
+    }
+
+    /// Writes as much of the output as the kernel takes; says how many bytes went.
+    ///
+    /// # Errors
+    /// The system's. That the kernel takes no more is none: the connection is stalled then.
+    pub fn write(&mut self) -> io::Result<usize> {
+        let Talk::Known { codec, .. } = &mut self.talk else { return Ok(0) };
+        let output = codec.output();
+        let mut written = 0;
+        while !output.is_empty() {
+            match self.socket.write_now(output.pieces()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => {
+                    output.advance(bytes);
+                    written += bytes;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_stalled = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if output.is_empty() && output.tail().capacity() > OUTPUT_BYTES_KEPT {
+            *output.tail() = BytesMut::new();
+        }
+        Ok(written)
     }
 
     /// Gives back what memory the connection holds, if nothing is in flight and all is written.
     pub fn rest(&mut self, buffers: &mut Buffers) {
-        if self.in_flight() > 0 || self.writing_bytes > 0 || !self.sending.is_empty() {
+        let Talk::Known { codec, .. } = &mut self.talk else { return };
+        if codec.in_flight() > 0 || !codec.output().is_empty() {
             return;
         }
-        buffers.take_back(std::mem::take(&mut self.spare));
+        let output = codec.output();
+        buffers.take_back(std::mem::take(output.tail()));
+        output.shrink();
         if self.input.is_empty() {
             self.input = BytesMut::new();
-        }
-        if let Talk::Known { codec, .. } = &mut self.talk {
-            let output = codec.output();
-            if output.is_empty() {
-                buffers.take_back(std::mem::take(output.tail()));
-                output.shrink();
-            }
         }
         if self.exchanges.len() > EXCHANGES_KEPT {
             self.exchanges = Vec::new();
@@ -366,7 +386,7 @@ const HANDED_OVER_BYTES_MIN: usize = 64 * 1024;
 /// A written buffer larger than this is given back to the allocator. As much as a connection holds
 /// unsent before it holds others back: a shared upstream under load writes that much at once, and
 /// would otherwise grow a new buffer each time.
-const SPARE_BYTES_MAX: usize = 1024 * 1024;
+const OUTPUT_BYTES_KEPT: usize = 1024 * 1024;
 
 /// Places for exchanges that a connection without any keeps; a place is 12 bytes.
 const EXCHANGES_KEPT: usize = 8;

@@ -14,7 +14,7 @@ use hangu_codecs::{Role, Scratch, Time};
 use super::{Exchange, NEVER, PostOffice, ending::Closed, failure::Failure, live, text::Texts};
 use crate::{
     clock,
-    connection::{Buffers, Connection, ConnectionId, Load, Side, Slab, State, Talk},
+    connection::{Connection, ConnectionId, Load, Outbox, Side, Slab, State, Talk},
     io::{self, DialError, DriverKind},
     snapshot::Snapshot,
     telemetry::{AccessLog, Counters, ReasonPlace, Throttle},
@@ -71,7 +71,7 @@ impl Work {
 
 /// Everything that one worker works with: its connections, exchanges, pools, counters.
 pub struct Core {
-    this: Weak<Work>,
+    pub(super) this: Weak<Work>,
     pub(crate) settings: Settings,
     /// The instant of the current wake-up.
     pub now: Time,
@@ -91,7 +91,8 @@ pub struct Core {
     pub(crate) scratch: Option<Box<Scratch>>,
     /// What connections are read into, one after the other.
     pub(crate) read_buffer: BytesMut,
-    pub(crate) buffers: Buffers,
+    pub(crate) outbox: Outbox,
+    pub(super) writing: Vec<ConnectionId>,
     pub(crate) path: Vec<u8>,
     pub(crate) earliest_deadline: Time,
     pub(crate) timers: std::collections::BinaryHeap<std::cmp::Reverse<(Time, ConnectionId)>>,
@@ -138,7 +139,8 @@ impl Core {
             load,
             scratch: Some(Box::default()),
             read_buffer: BytesMut::new(),
-            buffers: Buffers::default(),
+            outbox: Outbox::default(),
+            writing: Vec::new(),
             path: Vec::new(),
             earliest_deadline: NEVER,
             timers: std::collections::BinaryHeap::new(),
@@ -169,7 +171,7 @@ impl Core {
         self.exchanges.len()
     }
 
-    /// Takes in a connection and starts its tasks.
+    /// Takes in a connection and starts to read it.
     pub fn admit(&mut self, connection: Connection) -> ConnectionId {
         let socket = Rc::clone(&connection.socket);
         let side = connection.side;
@@ -188,8 +190,7 @@ impl Core {
         }
         self.set_timer(id);
         if let Some(work) = self.this.upgrade() {
-            monoio::spawn(live::read_all(Rc::clone(&work), id, Rc::clone(&socket)));
-            monoio::spawn(live::write_all(work, id, socket));
+            monoio::spawn(live::read_all(work, id, socket));
         }
         id
     }
@@ -307,8 +308,7 @@ impl Core {
             Side::Downstream { listener } => self.snapshot.downstream_timeouts(listener),
             Side::Upstream { cluster, .. } => (self.snapshot.upstream_idle(cluster), None),
         };
-        let is_writing = connection.writing_bytes > 0 || !connection.sending.is_empty();
-        let rest = if connection.in_flight() > 0 || is_writing {
+        let rest = if connection.in_flight() > 0 || connection.is_stalled {
             connection.active_at.after(STREAM_IDLE)
         } else {
             connection.active_at.after(idle)
@@ -357,7 +357,7 @@ impl Core {
             match connection.codec() {
                 Some(codec) => {
                     codec.drain();
-                    connection.writer.notify();
+                    connection.wants_to_write(id, &mut self.outbox);
                 }
                 None => self.close(id, Closed::Done),
             }
@@ -398,6 +398,7 @@ impl Core {
         }
         self.resume.clear();
         self.freed.clear();
+        self.outbox = Outbox::default();
         self.log = AccessLog::disabled();
     }
 
@@ -437,7 +438,7 @@ impl Core {
             && codec.next_timeout().is_some_and(|it| it <= now)
         {
             let died = codec.timeout(now).err();
-            connection.writer.notify();
+            connection.wants_to_write(id, &mut self.outbox);
             if let Some(error) = died {
                 return self.on_error(id, error);
             }

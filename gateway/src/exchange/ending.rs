@@ -40,7 +40,7 @@ impl Core {
             connection.blocked = None;
             connection.active_at = self.now;
         }
-        connection.writer.notify();
+        connection.wants_to_write(id, &mut self.outbox);
         self.set_timer(id);
     }
 
@@ -70,7 +70,7 @@ impl Core {
     /// Something was due on a connection and did not come.
     pub(super) fn on_expired(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let is_writing = connection.writing_bytes > 0 || !connection.sending.is_empty();
+        let is_writing = connection.is_stalled;
         let in_flight = connection.in_flight() > 0;
         let has_partial_head = connection.head_since.is_some();
         let is_unknown = matches!(connection.talk, Talk::Unknown);
@@ -113,11 +113,6 @@ impl Core {
         self.flush_and_close(id);
     }
 
-    pub(super) fn close_and_work(&mut self, id: ConnectionId, why: Closed) {
-        self.close(id, why);
-        self.work_off();
-    }
-
     /// Ends a connection at once. Exchanges on it are cancelled (client side) or fail (upstream).
     pub(crate) fn close(&mut self, id: ConnectionId, why: Closed) {
         let Some(connection) = self.connections.get(id) else { return };
@@ -138,7 +133,6 @@ impl Core {
         let Some(mut connection) = self.connections.remove(id) else { return };
         connection.socket.shutdown(Shutdown::Both);
         connection.reader.notify();
-        connection.writer.notify();
         match connection.side {
             Side::Downstream { listener } => {
                 self.counters.listener(listener).connections_active.decrement();

@@ -80,7 +80,7 @@ impl Core {
                     } else {
                         codec.reply(stream, failure.status);
                     }
-                    client.writer.notify();
+                    client.wants_to_write(connection, &mut self.outbox);
                 }
             }
             Peer::Remote { worker, exchange } => self.mail_failure(worker, exchange, failure),

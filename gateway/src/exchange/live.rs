@@ -1,8 +1,11 @@
 //! A connection at work: the tasks that move its bytes, and what is done with them.
 //!
-//! A reader and a writer task drive each connection. They hold its id and nothing else, and are
-//! restartable: all state stands in the [`Connection`]. Readers that one wake-up made ready run
-//! before the writers that they wake, so that one write carries what all of them had to say.
+//! A task waits for the input of each connection, and one task writes for all of them. They hold
+//! ids and nothing else, and are restartable: all state stands in the [`Connection`]. The readers
+//! that one wake-up made ready run before the writer that they wake, so that one write carries what
+//! all of them had to say.
+//!
+//! [`Connection`]: crate::connection::Connection
 
 use std::{
     future::poll_fn,
@@ -21,7 +24,7 @@ use hangu_codecs::{
 use super::{Core, ExchangeId, Work, ending::Closed, is_exclusive};
 use crate::{
     clock,
-    connection::{Blocked, ConnectionId, Sending, Side, State, Talk},
+    connection::{Blocked, ConnectionId, Side, State, Talk},
     io::Socket,
     telemetry::ReasonPlace,
 };
@@ -36,35 +39,24 @@ pub(super) async fn read_all(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket
     }
 }
 
-/// Writes a connection's output until it ends.
-pub(super) async fn write_all(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket>) {
+/// Writes for all connections of a worker.
+pub async fn write_all(work: Rc<Work>) {
     loop {
-        let next = poll_fn(|context| work.with(|core| core.poll_output(id, context))).await;
-        match next {
-            Output::Closed => return,
-            Output::Write(Sending::Buffer(buffer)) => {
-                let (result, buffer) = socket.write(buffer).await;
-                guard(&work, id, |core| core.on_written(id, result, Sending::Buffer(buffer)));
-            }
-            Output::Write(Sending::Segments(segments)) => {
-                let (result, segments) = socket.write_segments(segments).await;
-                guard(&work, id, |core| core.on_written(id, result, Sending::Segments(segments)));
-            }
-            Output::Write(Sending::Nothing) | Output::ShutWrite => {
-                socket.shutdown(Shutdown::Write);
-            }
-        }
+        poll_fn(|context| work.with(|core| core.outbox.poll(context))).await;
+        work.with(Core::write_batch);
     }
 }
 
-/// What the writer is to do next.
-enum Output {
-    /// Write this.
-    Write(Sending),
-    /// Say that nothing more will come.
-    ShutWrite,
-    /// End: the connection is gone.
-    Closed,
+/// Waits until a stalled connection can be written again.
+async fn resume_writing(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket>) {
+    // Whatever is wrong with the socket, writing to it tells.
+    let _ = socket.writable().await;
+    work.with(|core| {
+        if let Some(connection) = core.connections.get_mut(id) {
+            connection.is_stalled = false;
+            connection.wants_to_write(id, &mut core.outbox);
+        }
+    });
 }
 
 /// Runs what a connection has to do. A panic costs that connection and no other.
@@ -108,51 +100,60 @@ impl Core {
         Poll::Pending
     }
 
-    fn poll_output(&mut self, id: ConnectionId, context: &Context<'_>) -> Poll<Output> {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return Poll::Ready(Output::Closed);
-        };
-        let mut sending = std::mem::take(&mut connection.sending);
-        if sending.is_empty()
-            && let Talk::Known { codec, .. } = &mut connection.talk
-            && !codec.output().is_empty()
-        {
-            let spare = std::mem::take(&mut connection.spare);
-            sending = Sending::take_from(codec.output(), spare);
+    /// Writes what all connections in the outbox have to say.
+    fn write_batch(&mut self) {
+        self.now = clock::now();
+        let mut batch = std::mem::take(&mut self.writing);
+        self.outbox.take(&mut batch);
+        for id in batch.drain(..) {
+            self.shelter(id, |core| core.write(id));
         }
-        if !sending.is_empty() {
-            connection.writing_bytes = sending.len();
-            return Poll::Ready(Output::Write(sending));
+        self.writing = batch;
+        self.work_off();
+    }
+
+    fn write(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.is_queued = false;
+        match connection.write() {
+            Ok(bytes) => self.on_written(id, bytes),
+            Err(error) => {
+                tracing::trace!(?id, %error, "write failed");
+                return self.close(id, Closed::Lost);
+            }
         }
-        connection.rest(&mut self.buffers);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is_stalled {
+            let socket = Rc::clone(&connection.socket);
+            if let Some(work) = self.this.upgrade() {
+                monoio::spawn(resume_writing(work, id, socket));
+            }
+            return;
+        }
+        connection.rest(&mut self.outbox.buffers);
         if connection.state == State::Flushing {
             return self.on_flushed(id);
         }
         let says_no_more = connection.codec().is_some_and(|codec| codec.is_output_finished());
         if says_no_more && !connection.output_shut {
             connection.output_shut = true;
-            return Poll::Ready(Output::ShutWrite);
+            connection.socket.shutdown(Shutdown::Write);
         }
-        connection.writer.wait(context);
-        Poll::Pending
     }
 
     /// All is written of a connection that was to be closed then.
-    fn on_flushed(&mut self, id: ConnectionId) -> Poll<Output> {
+    fn on_flushed(&mut self, id: ConnectionId) {
         let until = self.now.after(LINGER);
-        let Some(connection) = self.connections.get_mut(id) else {
-            return Poll::Ready(Output::Closed);
-        };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let is_client = matches!(connection.side, Side::Downstream { .. });
         if connection.input_ended || !is_client {
-            self.close(id, Closed::Done);
-            return Poll::Ready(Output::Closed);
+            return self.close(id, Closed::Done);
         }
         connection.state = State::Lingering { until };
         connection.input.clear();
+        connection.socket.shutdown(Shutdown::Write);
         connection.reader.notify();
         self.set_timer(id);
-        Poll::Ready(Output::ShutWrite)
     }
 
     /// Reads what the peer has sent, unless something has come up meanwhile that forbids it.
@@ -176,7 +177,7 @@ impl Core {
             if let Some(own) = own {
                 self.read_buffer = connection.give_back(own);
             }
-            connection.rest(&mut self.buffers);
+            connection.rest(&mut self.outbox.buffers);
         }
         self.work_off();
     }
@@ -235,24 +236,12 @@ impl Core {
         })
     }
 
-    fn on_written(&mut self, id: ConnectionId, result: io::Result<usize>, sending: Sending) {
-        self.now = clock::now();
+    fn on_written(&mut self, id: ConnectionId, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.writing_bytes = 0;
-        let bytes = match result {
-            Ok(bytes) if bytes > 0 => bytes,
-            Ok(_) => return self.close_and_work(id, Closed::Lost),
-            Err(error) => {
-                tracing::trace!(?id, %error, "write failed");
-                return self.close_and_work(id, Closed::Lost);
-            }
-        };
-        let (rest, spare) = sending.advance(bytes);
-        connection.sending = rest;
-        if let Some(spare) = spare {
-            connection.keep_written(spare);
-        }
         connection.renew(now);
         connection.bytes_sent += bytes as u64;
         match connection.side {
@@ -265,7 +254,6 @@ impl Core {
         }
         if !connection.blocking.is_empty() && connection.unsent_bytes() <= UNSENT_LOW {
             self.unblock_readers(id);
-            self.work_off();
         }
     }
 
@@ -345,7 +333,7 @@ impl Core {
         connection.head_since = is_partial.then(|| since.unwrap_or(now));
         // The codec itself may have something to say (a heartbeat's answer).
         if connection.codec().is_some_and(|codec| !codec.output().is_empty()) {
-            connection.writer.notify();
+            connection.wants_to_write(id, &mut self.outbox);
         }
         if connection.may_read() {
             connection.reader.notify();

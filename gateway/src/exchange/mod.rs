@@ -17,6 +17,7 @@ mod remote;
 mod text;
 
 pub use self::core::{Core, Settings, Work};
+pub use live::write_all;
 pub use reload::Update;
 pub use remote::{Between, Letter, PostOffice};
 
@@ -343,7 +344,7 @@ impl Core {
         let is_oneway = exchange.outcome == Some(Outcome::Oneway);
         let Some(upstream) = self.connections.get_mut(connection) else { return };
         upstream.join(stream, id.parts());
-        let encoded = upstream.encode(stream, part, &mut self.buffers);
+        let encoded = upstream.encode(connection, stream, part, &mut self.outbox);
         let counters = self.counters.cluster(cluster);
         counters.requests.increment();
         counters.requests_active.increment();

@@ -59,7 +59,7 @@ impl Core {
                         // What it has not taken yet, nobody wants it to have any more.
                         return self.close(connection, Closed::Done);
                     }
-                    other.writer.notify();
+                    other.wants_to_write(connection, &mut self.outbox);
                 }
                 self.free(connection);
             }

@@ -64,7 +64,7 @@ impl Core {
         part: Part<'_>,
     ) {
         let Some(upstream) = self.connections.get_mut(connection) else { return };
-        if upstream.encode(stream, part, &mut self.buffers).is_err() {
+        if upstream.encode(connection, stream, part, &mut self.outbox).is_err() {
             return self.fail(id, Failure::internal("request_not_encodable"));
         }
         self.hold_back(id, connection);
@@ -187,7 +187,7 @@ impl Core {
         part: Part<'_>,
     ) {
         let Some(downstream) = self.connections.get_mut(connection) else { return };
-        match downstream.encode(stream, part, &mut self.buffers) {
+        match downstream.encode(connection, stream, part, &mut self.outbox) {
             Ok(()) => {}
             Err(EncodeError::WrongLength) => self.fail(id, Failure::upstream("wrong_body_length")),
             Err(EncodeError::Unfit | EncodeError::UnknownStream) => {

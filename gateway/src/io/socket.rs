@@ -1,30 +1,26 @@
 //! TCP sockets: one value that a reader and a writer task share.
 
 use std::{
-    cell::UnsafeCell,
-    io,
+    io::{self, IoSlice},
     net::{Shutdown, SocketAddr, TcpStream as StdStream},
     os::fd::{AsRawFd, BorrowedFd, RawFd},
 };
 
-use bytes::{Bytes, BytesMut};
-use monoio::{buf::IoVecBuf, io::AsyncWriteRent, net::TcpStream};
-use rustix::net::RecvFlags;
+use bytes::BytesMut;
+use monoio::net::TcpStream;
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 
 use super::DriverKind;
 
 /// A connected TCP socket on this thread's driver.
 ///
-/// Shared by the reader and the writer task of a connection. Dropping a future of
-/// [`Socket::write`] may lose bytes: it is always awaited to the end; [`Socket::shutdown`] makes
-/// it, and [`Socket::readable`], end.
-///
-/// Reading is waiting for [`Socket::readable`] and then [`Socket::read_now`]: a read that waited
-/// in the kernel would hold a buffer for each idle connection. The call of its own that this takes
-/// is saved by the first try of a waiting read, which finds nothing.
+/// The driver says when there is something to read or room to write; reading and writing are then
+/// plain calls that never wait. So the kernel holds no buffer of ours at any time: an idle
+/// connection costs none, and a connection can be frozen at any instant. Measured, an operation in
+/// the ring costs as much as the call that it saves.
 pub struct Socket {
-    stream: UnsafeCell<TcpStream>,
+    stream: TcpStream,
     fd: RawFd,
 }
 
@@ -39,7 +35,7 @@ impl Socket {
         stream.set_nonblocking(driver == DriverKind::Epoll)?;
         stream.set_nodelay(true)?;
         let fd = stream.as_raw_fd();
-        Ok(Self { stream: UnsafeCell::new(TcpStream::from_std(stream)?), fd })
+        Ok(Self { stream: TcpStream::from_std(stream)?, fd })
     }
 
     /// Appends to `buffer` what the peer has sent, at most `bytes_max`, without waiting. Zero
@@ -58,20 +54,34 @@ impl Socket {
         Ok(read)
     }
 
-    /// Writes from the front of `buffer`; says how much went.
-    pub async fn write(&self, buffer: BytesMut) -> (io::Result<usize>, BytesMut) {
-        // SAFETY: `TcpStream::write` only clones the shared descriptor before its first suspension
-        // and keeps no reference to the stream; reads and writes of one socket are independent.
-        let stream = unsafe { &mut *self.stream.get() };
-        stream.write(buffer).await
+    /// Sends the pieces in order without waiting, as far as the kernel takes them and at most 64 of
+    /// them; says how many bytes went.
+    ///
+    /// # Errors
+    /// The system's; `WouldBlock` if the kernel takes nothing now.
+    pub fn write_now<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let mut pieces = pieces.peekable();
+        let first = pieces.next().unwrap_or_default();
+        if pieces.peek().is_none() {
+            return Ok(rustix::net::send(self.borrow(), first, flags)?);
+        }
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(std::iter::once(first).chain(pieces)) {
+            *slice = IoSlice::new(piece);
+            count += 1;
+        }
+        let slices = slices.get(..count).unwrap_or_default();
+        Ok(rustix::net::sendmsg(self.borrow(), slices, &mut Default::default(), flags)?)
     }
 
-    /// Writes several pieces in one call; says how many bytes went.
-    pub async fn write_segments(&self, segments: Vec<Bytes>) -> (io::Result<usize>, Vec<Bytes>) {
-        // SAFETY: as in `write`.
-        let stream = unsafe { &mut *self.stream.get() };
-        let (result, gather) = stream.writev(Gather::new(segments)).await;
-        (result, gather.segments)
+    /// Waits until the peer takes more. May be dropped.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.stream.writable(false).await
     }
 
     /// Waits until the peer has sent something; holds no buffer meanwhile. May be dropped.
@@ -79,11 +89,10 @@ impl Socket {
     /// # Errors
     /// The driver's.
     pub async fn readable(&self) -> io::Result<()> {
-        // SAFETY: as in `write`; `readable` takes a shared reference.
-        unsafe { &*self.stream.get() }.readable(false).await
+        self.stream.readable(false).await
     }
 
-    /// Ends one or both directions. Reads and writes that wait come to an end.
+    /// Ends one or both directions. Whoever waits on the socket is woken.
     pub fn shutdown(&self, how: Shutdown) {
         // A socket that is not connected any more is as shut as it can be.
         let _ = SockRef::from(&self.borrow()).shutdown(how);
@@ -95,33 +104,8 @@ impl Socket {
     }
 }
 
-/// Segments as the vector that `writev` takes.
-struct Gather {
-    segments: Vec<Bytes>,
-    vectors: Vec<libc::iovec>,
-}
-
-impl Gather {
-    fn new(segments: Vec<Bytes>) -> Self {
-        let vectors = segments
-            .iter()
-            .map(|it| libc::iovec { iov_base: it.as_ptr().cast_mut().cast(), iov_len: it.len() })
-            .collect();
-        Self { segments, vectors }
-    }
-}
-
-// SAFETY: the vectors point into `segments`, whose bytes are immutable, reference-counted and do
-// not move; both are owned by the value until the operation gives it back.
-unsafe impl IoVecBuf for Gather {
-    fn read_iovec_ptr(&self) -> *const libc::iovec {
-        self.vectors.as_ptr()
-    }
-
-    fn read_iovec_len(&self) -> usize {
-        self.vectors.len()
-    }
-}
+/// Pieces of one gathering write; more than some dozens save nothing.
+const PIECES_MAX: usize = 64;
 
 /// Connections that wait in the kernel to be accepted, per listening socket. The kernel caps it at
 /// `net.core.somaxconn`.

@@ -17,7 +17,7 @@ use std::{
 use crate::{
     clock,
     connection::{Connection, Load, Side, Talk},
-    exchange::{Core, Letter, PostOffice, Settings, Work},
+    exchange::{Core, Letter, PostOffice, Settings, Work, write_all},
     io::{Accepted, Acceptor, Driver, Socket},
     snapshot::Snapshot,
     telemetry::{AccessLog, Counters, Throttle},
@@ -55,6 +55,7 @@ async fn work(seed: Seed) -> io::Result<()> {
     let Seed { settings, snapshot, counters, log, office, letters, listeners, load } = seed;
     let work = Work::new(settings, snapshot, counters, log, office.clone(), Arc::clone(&load));
     work.with(|core| core.listen(listeners))?;
+    monoio::spawn(write_all(Rc::clone(&work)));
     monoio::spawn(read_letters(Rc::clone(&work), office, settings.worker, letters));
     loop {
         let now = clock::now();
