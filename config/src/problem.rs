@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, and where.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The text of one file, read by the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Source {
 }
 
 /// Something that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// [`Source::name`]; empty when the problem is in no file.
     pub file: String,

@@ -33,6 +33,8 @@ impl std::fmt::Display for Fault {
     }
 }
 
+impl std::error::Error for Fault {}
+
 /// Reads a duration: one or more whole numbers, each with its unit (`250ms`, `1m30s`). Not zero,
 /// at most ten years.
 ///

@@ -6,12 +6,12 @@ use std::path::Path;
 use hangu_config::{Config, Problem, Source};
 use serde_json::json;
 
-use super::files::{LoadError, load};
 use super::{Exit, fail};
+use crate::control::files::{LoadError, load};
 
 /// Checks a configuration and says what is wrong, or what there is.
 pub(super) fn check(path: &Path, as_json: bool) -> Exit {
-    match (load(path), as_json) {
+    match (load(path).result, as_json) {
         (Ok(config), false) => {
             println!("{}: ok: {}", path.display(), summary(&config));
             Exit::Ok
@@ -35,14 +35,14 @@ pub(super) fn check(path: &Path, as_json: bool) -> Exit {
 
 /// Loads a configuration for a command that needs it, or says what is wrong.
 pub(super) fn load_or_refuse(path: &Path) -> Result<Config, Exit> {
-    load(path).map_err(refuse)
+    load(path).result.map_err(refuse)
 }
 
-fn refuse(error: LoadError) -> Exit {
+pub(super) fn refuse(error: LoadError) -> Exit {
     match error {
         LoadError::Unreadable(why) => fail(Exit::Config, why),
         LoadError::Wrong(sources, problems) => {
-            eprint!("{}", render(&sources, &problems));
+            eprint!("{}", render(&sources, &problems, "nothing was started"));
             Exit::Config
         }
     }
@@ -65,14 +65,15 @@ fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The problems as they are shown to people, each with its line of the text.
-pub(super) fn render(sources: &[Source], problems: &[Problem]) -> String {
+/// The problems as they are shown to people, each with its line of the text where the text is at
+/// hand, and what becomes of it.
+pub(super) fn render(sources: &[Source], problems: &[Problem], end: &str) -> String {
     let mut text = String::new();
     for problem in problems {
         // Writing to memory does not fail.
         let _ = render_one(&mut text, sources, problem);
     }
-    let _ = writeln!(text, "{} found; nothing was started", counted(problems.len(), "problem"));
+    let _ = writeln!(text, "{} found; {end}", counted(problems.len(), "problem"));
     text
 }
 
@@ -88,6 +89,8 @@ fn render_one(text: &mut String, sources: &[Source], problem: &Problem) -> std::
         let indent: String = before.map(|it| if it == '\t' { '\t' } else { ' ' }).collect();
         writeln!(text, "{margin}--> {}:{number}:{column}", problem.file)?;
         writeln!(text, "{margin} |\n{number} | {line}\n{margin} | {indent}^")?;
+    } else if sources.is_empty() && problem.line > 0 {
+        writeln!(text, " --> {}:{}:{}", problem.file, problem.line, problem.column)?;
     } else if !problem.file.is_empty() {
         writeln!(text, " --> {}", problem.file)?;
     }
@@ -124,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_problem_is_shown_under_its_line() {
-        let text = render(&[source()], &[problem(2, 2)]);
+        let text = render(&[source()], &[problem(2, 2)], "nothing was started");
         assert_eq!(
             text,
             "error: listeners[0].adress: is not known here\n \
@@ -134,12 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn a_problem_of_another_process_is_shown_with_its_place_alone() {
+        let text = render(&[], &[problem(2, 2)], "the old configuration stays in force");
+        assert!(text.contains(" --> a.yaml:2:2\n"), "{text}");
+        assert!(
+            text.ends_with("1 problem found; the old configuration stays in force\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_problem_without_a_line_or_beyond_the_text_is_shown_all_the_same() {
         for line in [0, 4, u32::MAX] {
-            let text = render(&[source()], &[problem(line, 1)]);
+            let text = render(&[source()], &[problem(line, 1)], "");
             assert!(text.contains("is not known here\n --> a.yaml\n"), "{text}");
         }
-        let beyond_its_line = render(&[source()], &[problem(1, 99)]);
+        let beyond_its_line = render(&[source()], &[problem(1, 99)], "");
         assert!(beyond_its_line.contains("1 | one\n"), "{beyond_its_line}");
     }
 }

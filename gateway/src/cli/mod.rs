@@ -4,18 +4,25 @@
 //! wrong is one readable text on standard error.
 
 mod check;
-mod files;
+mod diff;
+mod manual;
 mod preflight;
+mod remote;
 mod run;
 mod stop;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
-use crate::control::client::Target;
+use hangu_config::LogLevel;
+
+use self::diff::Other;
+use self::remote::{Place, Remote};
+use crate::control::client::Client;
 use crate::demo::{self, Ports};
 
 /// How the program ends.
@@ -47,7 +54,8 @@ impl From<Exit> for ExitCode {
     version,
     after_help = "Exit codes: 0 well; 64 wrong usage; 69 something needed is not there (port, \
                   descriptors, gateway); 70 the gateway died; 78 wrong configuration.\n\
-                  HANGU_LOG sets what is logged to standard error (error, warn, info, debug)."
+                  HANGU_LOG (error, warn, info, debug, trace) goes before the configuration's log.level; \
+                  HANGU_ADMIN_TOKEN is shown to the admin API."
 )]
 struct Line {
     #[command(subcommand)]
@@ -70,6 +78,39 @@ enum Command {
         /// How problems are shown.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
+        /// Shows what a reload would change: compared with the gateway at --admin, or with another
+        /// configuration.
+        #[arg(long)]
+        diff: bool,
+        /// The other configuration.
+        #[arg(long, value_name = "PATH", requires = "diff", conflicts_with = "admin")]
+        against: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Lets a running gateway load its configuration again, and shows what changed or what is
+    /// wrong.
+    Reload {
+        #[command(flatten)]
+        remote: Remote,
+        /// Only says what would change.
+        #[arg(long)]
+        dry_run: bool,
+        /// How it is shown.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Takes an endpoint of a running gateway out of service, or brings it back.
+    Endpoint {
+        #[command(subcommand)]
+        command: EndpointCommand,
+    },
+    /// Says what a running gateway logs, or sets it.
+    LogLevel {
+        /// error, warn, info, debug or trace.
+        level: Option<LogLevel>,
+        #[command(flatten)]
+        remote: Remote,
     },
     /// Stops a running gateway gracefully and waits until it has ended.
     Stop(StopArgs),
@@ -80,6 +121,17 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Writes the completions of a shell to standard output.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Writes the manual page to standard output, or all pages into a directory.
+    Man {
+        /// The directory; made if it is not there.
+        #[arg(long, value_name = "PATH")]
+        dir: Option<PathBuf>,
     },
     /// Runs the upstreams of the demo; started by `hangu demo`.
     #[command(name = demo::SUBCOMMAND, hide = true)]
@@ -94,14 +146,28 @@ enum Format {
     Json,
 }
 
+#[derive(Debug, Subcommand)]
+enum EndpointCommand {
+    /// Lets an endpoint get no new requests; those in flight come to their end.
+    Drain(EndpointArgs),
+    /// Lets it get requests again.
+    Undrain(EndpointArgs),
+}
+
+#[derive(Debug, Args)]
+struct EndpointArgs {
+    /// Name of the cluster.
+    cluster: String,
+    /// IP:PORT of the endpoint.
+    address: SocketAddr,
+    #[command(flatten)]
+    remote: Remote,
+}
+
 #[derive(Debug, Args)]
 struct StopArgs {
-    /// The configuration that the gateway runs with: tells where its admin API is.
-    #[arg(long, value_name = "PATH", conflicts_with = "admin")]
-    config: Option<PathBuf>,
-    /// Where the admin API is: IP:PORT or the path of a Unix socket.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
-    admin: Target,
+    #[command(flatten)]
+    remote: Remote,
     /// How long requests in flight may take to end. Default: the gateway's drain_timeout.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
     grace: Option<u32>,
@@ -149,9 +215,24 @@ pub fn main() -> Exit {
         None => demo_command(&default_demo()),
         Some(Command::Demo(args)) => demo_command(&args),
         Some(Command::Run { config }) => run::run(&config),
-        Some(Command::Check { config, format }) => check::check(&config, format == Format::Json),
+        Some(Command::Check { config, format, diff, against, place }) => {
+            let as_json = format == Format::Json;
+            match diff {
+                true => diff_command(&config, against.as_deref(), &place, as_json),
+                false => check::check(&config, as_json),
+            }
+        }
+        Some(Command::Reload { remote, dry_run, format }) => {
+            with(remote.client(), |it| remote::reload(it, dry_run, format == Format::Json))
+        }
+        Some(Command::Endpoint { command }) => endpoint_command(command),
+        Some(Command::LogLevel { level, remote }) => {
+            with(remote.client(), |it| remote::log_level(it, level))
+        }
         Some(Command::Stop(args)) => stop_command(args),
         Some(Command::Version { json }) => version(json),
+        Some(Command::Completions { shell }) => manual::completions(shell),
+        Some(Command::Man { dir }) => manual::man(dir.as_deref()),
         Some(Command::DemoUpstreams) => match demo::run_upstreams() {
             Ok(()) => Exit::Ok,
             Err(error) => fail(Exit::Unavailable, format!("the demo's upstreams: {error}")),
@@ -170,16 +251,33 @@ fn default_demo() -> DemoArgs {
     }
 }
 
+/// Does something with a gateway that was found.
+fn with(client: Result<Client, Exit>, act: impl FnOnce(&Client) -> Exit) -> Exit {
+    match client {
+        Ok(client) => act(&client),
+        Err(exit) => exit,
+    }
+}
+
 fn stop_command(args: StopArgs) -> Exit {
-    let StopArgs { config, admin, grace, no_wait } = args;
-    let target = match config {
-        None => admin,
-        Some(path) => match check::load_or_refuse(&path) {
-            Ok(config) => Target::from(&config.admin),
-            Err(exit) => return exit,
-        },
+    let StopArgs { remote, grace, no_wait } = args;
+    with(remote.client(), |it| stop::stop(it, grace, !no_wait))
+}
+
+fn diff_command(path: &Path, against: Option<&Path>, place: &Place, as_json: bool) -> Exit {
+    match against {
+        Some(other) => diff::compare(path, &Other::Files(other), as_json),
+        None => with(place.client(), |it| diff::compare(path, &Other::Running(it), as_json)),
+    }
+}
+
+fn endpoint_command(command: EndpointCommand) -> Exit {
+    let (args, is_draining) = match command {
+        EndpointCommand::Drain(args) => (args, true),
+        EndpointCommand::Undrain(args) => (args, false),
     };
-    stop::stop(&target, grace, !no_wait)
+    let EndpointArgs { cluster, address, remote } = args;
+    with(remote.client(), |it| remote::endpoint(it, &cluster, address, is_draining))
 }
 
 fn demo_command(args: &DemoArgs) -> Exit {
@@ -250,5 +348,17 @@ mod tests {
         assert!(parse(&["--admin", "/run/hangu.sock"]).is_ok());
         assert!(parse(&["--admin", "9901"]).is_err());
         assert!(parse(&["--admin", "127.0.0.1:1", "--config", "a.yaml"]).is_err());
+    }
+
+    #[test]
+    fn a_difference_is_one_to_a_gateway_or_to_another_configuration() {
+        let parse = |args: &[&str]| {
+            Line::try_parse_from([&["hangu", "check", "--config", "a.yaml"], args].concat())
+        };
+        assert!(parse(&["--diff"]).is_ok());
+        assert!(parse(&["--diff", "--against", "b.yaml"]).is_ok());
+        assert!(parse(&["--diff", "--admin", "/run/hangu.sock"]).is_ok());
+        assert!(parse(&["--against", "b.yaml"]).is_err());
+        assert!(parse(&["--diff", "--against", "b.yaml", "--admin", "127.0.0.1:1"]).is_err());
     }
 }

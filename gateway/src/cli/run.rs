@@ -1,32 +1,33 @@
 //! `hangu run` and `hangu demo`: a gateway from its start to its end.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hangu_config::{Config, Source};
+use hangu_config::{Config, LogLevel, Source};
 
 use super::{Exit, check, fail, preflight};
-use crate::control::{self, Bound, signals};
+use crate::control::files::{self, Loaded, Seen};
+use crate::control::{self, Bound, ProcessLog, log, signals, token};
 use crate::demo::{self, Ports};
 use crate::io::{DriverChoice, DriverKind};
 use crate::start::Gateway;
 
 /// Runs a gateway with a configuration from files.
 pub(super) fn run(path: &Path) -> Exit {
-    prepare();
-    match check::load_or_refuse(path) {
-        Ok(config) => serve(config, |_, _| {}),
-        Err(exit) => exit,
+    signals::block();
+    let Loaded { result, seen } = files::load(path);
+    match result {
+        Ok(config) => serve(config, Some((path.to_owned(), seen)), |_, _| {}),
+        Err(error) => check::refuse(error),
     }
 }
 
 /// Runs the demo: a gateway, and upstreams in a child process.
 pub(super) fn demo(ports: Ports) -> Exit {
-    prepare();
+    signals::block();
     // Looked at before the upstreams are started, whose ports matter to nobody else.
     let shown = match demo_config(ports, None) {
         Ok(config) => config,
@@ -42,7 +43,7 @@ pub(super) fn demo(ports: Ports) -> Exit {
     };
     let program = std::env::current_exe().map_or("hangu".into(), |it| it.display().to_string());
     match demo_config(ports, Some(upstreams.addresses)) {
-        Ok(config) => serve(config, |gateway, admin| {
+        Ok(config) => serve(config, None, |gateway, admin| {
             print!("{}", demo::hints(ports_in_use(ports, gateway, admin), &program));
         }),
         Err(exit) => exit,
@@ -63,23 +64,22 @@ fn demo_config(ports: Ports, upstreams: Option<demo::Addresses>) -> Result<Confi
     let source = Source { name: "demo.yaml".to_owned(), text: demo::yaml(ports, upstreams) };
     let sources = [source];
     hangu_config::load(&sources, &hangu_config::NoValues).map_err(|problems| {
-        eprint!("{}", check::render(&sources, &problems));
+        eprint!("{}", check::render(&sources, &problems, "nothing was started"));
         Exit::Config
     })
 }
 
-/// What must happen before any thread is started.
-fn prepare() {
-    signals::block();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("HANGU_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // Fails when there is a subscriber already, which only a test has.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
+/// Starts the log of the process. HANGU_LOG goes before the level of the configuration.
+fn start_log(config: &mut Config) -> Result<ProcessLog, Exit> {
+    if let Ok(level) = std::env::var("HANGU_LOG") {
+        let level = level.parse::<LogLevel>();
+        config.log.level =
+            level.map_err(|fault| fail(Exit::Usage, format!("HANGU_LOG: {fault}")))?;
+    }
+    log::start(&config.log).map_err(|error| {
+        let path = config.log.path.as_ref().map_or("-".to_owned(), |it| it.display().to_string());
+        fail(Exit::Unavailable, format!("the log {path}: {error}"))
+    })
 }
 
 /// Looks whether the gateway can start, and takes the admin address.
@@ -96,21 +96,45 @@ fn take_admin(config: &Config, problems: &[String]) -> Result<Bound, Exit> {
     if problems.is_empty() { Ok(admin) } else { Err(Exit::Unavailable) }
 }
 
-/// Runs a gateway to its end. `ready` is called when it takes traffic, with the TCP address of the
-/// admin API if it has one.
-fn serve(config: Config, ready: impl FnOnce(&Gateway, Option<SocketAddr>)) -> Exit {
+/// Runs a gateway to its end, the last line of its log included. `ready` is called when it takes
+/// traffic, with the TCP address of the admin API if it has one.
+fn serve(
+    mut config: Config,
+    files: Option<(PathBuf, Seen)>,
+    ready: impl FnOnce(&Gateway, Option<SocketAddr>),
+) -> Exit {
+    let log = match start_log(&mut config) {
+        Ok(log) => log,
+        Err(exit) => return exit,
+    };
+    let exit = serve_logged(config, files, &log, ready);
+    log.flush();
+    exit
+}
+
+fn serve_logged(
+    config: Config,
+    files: Option<(PathBuf, Seen)>,
+    log: &ProcessLog,
+    ready: impl FnOnce(&Gateway, Option<SocketAddr>),
+) -> Exit {
     let admin = match look(&config) {
         Ok(admin) => admin,
         Err(exit) => return exit,
     };
-    let drain_timeout = config.drain_timeout;
+    let access = match token::provide(&config.admin, &admin) {
+        Ok(access) => access,
+        Err(error) => return fail(Exit::Unavailable, format!("no random token: {error}")),
+    };
     let choice = driver_choice(config.driver);
     let gateway = match Gateway::start(config, choice) {
         Ok(gateway) => gateway,
         Err(error) => return fail(Exit::Unavailable, error),
     };
     let (admin_name, admin_address) = (admin.to_string(), admin.address());
-    let settings = control::Settings { admin, with_signals: true, drain_timeout };
+    let log_of_control = Some(log.clone());
+    let settings =
+        control::Settings { admin, access, with_signals: true, files, log: log_of_control };
     let control = match control::start(settings, Arc::new(gateway.handle().clone())) {
         Ok(control) => control,
         Err(error) => return fail(Exit::Unavailable, format!("the control thread: {error}")),
@@ -119,7 +143,7 @@ fn serve(config: Config, ready: impl FnOnce(&Gateway, Option<SocketAddr>)) -> Ex
     ready(&gateway, admin_address);
     for _ in 0..gateway.handle().workers() {
         if let Some(death) = gateway.wait().death {
-            return end_at_once(&death);
+            return end_at_once(&death, log);
         }
     }
     // All workers have ended; what is left is to write the access log.
@@ -130,7 +154,7 @@ fn serve(config: Config, ready: impl FnOnce(&Gateway, Option<SocketAddr>)) -> Ex
             tracing::info!("stopped");
             Exit::Ok
         }
-        Err(deaths) => end_at_once(&format!("{deaths:?}")),
+        Err(deaths) => end_at_once(&format!("{deaths:?}"), log),
     }
 }
 
@@ -160,7 +184,8 @@ fn driver_choice(driver: hangu_config::Driver) -> DriverChoice {
 
 /// A worker is gone and its connections with it. Nothing in this process can be relied on any
 /// more, so it ends without waiting for the others; its supervisor starts it anew.
-fn end_at_once(death: &str) -> Exit {
+fn end_at_once(death: &str, log: &ProcessLog) -> Exit {
+    log.flush();
     eprintln!("error: a worker died ({death}); the gateway ends, to be started anew");
     std::process::exit(Exit::Internal as i32);
 }

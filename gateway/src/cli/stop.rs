@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Exit, fail};
-use crate::control::client::{self, ClientError, Target};
+use super::{Exit, fail, remote};
+use crate::control::client::{Client, ClientError};
 
 /// How often a stopping gateway is looked at.
 const POLL: Duration = Duration::from_millis(100);
@@ -15,40 +15,39 @@ const POLL: Duration = Duration::from_millis(100);
 const SLACK: Duration = Duration::from_secs(10);
 
 /// Asks a gateway to stop and, if `waits`, waits until its admin API is gone.
-pub(super) fn stop(target: &Target, grace_seconds: Option<u32>, waits: bool) -> Exit {
+pub(super) fn stop(client: &Client, grace_seconds: Option<u32>, waits: bool) -> Exit {
     let path = match grace_seconds {
         Some(seconds) => format!("/stop?grace_seconds={seconds}"),
         None => "/stop".to_owned(),
     };
-    let answer = match client::request(target, "POST", &path) {
+    let answer = match client.post(&path, "") {
         Ok(answer) => answer,
         Err(error) => return fail(Exit::Unavailable, error),
     };
     let grace = serde_json::from_str::<Value>(&answer.body);
     let grace = grace.ok().and_then(|it| it["grace_seconds"].as_u64());
     let (202, Some(grace)) = (answer.status, grace) else {
-        let body = answer.body.trim();
-        return fail(Exit::Unavailable, format!("{target} answered {}: {body}", answer.status));
+        return fail(Exit::Unavailable, remote::refusal(client, &answer));
     };
     if !waits {
         println!("stopping; requests in flight get {grace} s");
         return Exit::Ok;
     }
-    match wait_until_gone(target, Duration::from_secs(grace) + SLACK) {
+    match wait_until_gone(client, Duration::from_secs(grace) + SLACK) {
         true => {
             println!("stopped");
             Exit::Ok
         }
-        false => fail(Exit::Unavailable, format!("the gateway at {target} still runs")),
+        false => fail(Exit::Unavailable, format!("the gateway at {} still runs", client.target)),
     }
 }
 
 /// Waits until nobody answers at the target any more; says whether that came about.
-fn wait_until_gone(target: &Target, wait: Duration) -> bool {
+fn wait_until_gone(client: &Client, wait: Duration) -> bool {
     // A channel that nobody sends on is a wait of a bounded length.
     let (_keep, never) = channel::<()>();
     for _ in 0..wait.div_duration_f64(POLL) as u64 {
-        if let Err(ClientError::NoGateway(..)) = client::request(target, "GET", "/live") {
+        if let Err(ClientError::NoGateway(..)) = client.get("/live") {
             return true;
         }
         match never.recv_timeout(POLL) {
@@ -64,11 +63,13 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::control::client::Target;
 
     /// Answers `requests` connections with the same bytes, then is gone.
-    fn answering(requests: usize, answer: &'static str) -> Target {
+    fn answering(requests: usize, answer: &'static str) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = Target::Tcp(listener.local_addr().unwrap());
+        let client = Client { target, token: None };
         std::thread::spawn(move || {
             for _ in 0..requests {
                 let (mut stream, _) = listener.accept().unwrap();
@@ -77,7 +78,7 @@ mod tests {
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         });
-        target
+        client
     }
 
     const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\n\r\n{\"stopping\":true,\"grace_seconds\":1}";
@@ -97,6 +98,9 @@ mod tests {
         let refused = answering(1, "HTTP/1.1 400 Bad Request\r\n\r\nno");
         assert_eq!(stop(&refused, None, true), Exit::Unavailable);
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(stop(&Target::Tcp(closed), None, true), Exit::Unavailable);
+        assert_eq!(
+            stop(&Client { target: Target::Tcp(closed), token: None }, None, true),
+            Exit::Unavailable
+        );
     }
 }

@@ -15,7 +15,7 @@ pub enum Bound {
     /// A TCP address.
     Tcp(TcpListener),
     /// A Unix socket; its file is removed when this is dropped.
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, OwnFile),
 }
 
 impl Bound {
@@ -41,15 +41,29 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// The file of a Unix socket. Removed when dropped, unless another process put its own there.
+/// A file that this process put in its place. Removed when dropped, unless another process put its
+/// own there.
 #[derive(Debug)]
-pub struct SocketFile {
+pub struct OwnFile {
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
-impl Drop for SocketFile {
+impl OwnFile {
+    /// Puts a file in its place, instead of one that may be there.
+    pub(super) fn place(fresh: &Path, path: &Path) -> io::Result<Self> {
+        let made = fs::symlink_metadata(fresh)?;
+        fs::rename(fresh, path)?;
+        Ok(Self { path: path.to_owned(), device: made.dev(), inode: made.ino() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for OwnFile {
     fn drop(&mut self) {
         let Ok(found) = fs::symlink_metadata(&self.path) else { return };
         if (found.dev(), found.ino()) == (self.device, self.inode) {
@@ -63,8 +77,8 @@ impl Drop for SocketFile {
 pub enum BindError {
     /// Whoever reaches the admin API may stop the gateway and see its configuration.
     #[error(
-        "the admin API would listen on {0}, which other machines may reach, and it asks nobody \
-         who he is: use 127.0.0.1 or a Unix socket (admin.path), or write `allow_remote: true` \
+        "the admin API would listen on {0}, which other machines may reach, and it shows \
+         them metrics and configuration: use 127.0.0.1 or a Unix socket (admin.path), or write `allow_remote: true` \
          beside the address if the network keeps strangers out"
     )]
     NotLoopback(SocketAddr),
@@ -140,11 +154,9 @@ fn bind_unix(path: &Path) -> Result<Bound, BindError> {
     Ok(Bound::Unix(listener, file))
 }
 
-fn place(fresh: &Path, path: &Path) -> io::Result<SocketFile> {
+fn place(fresh: &Path, path: &Path) -> io::Result<OwnFile> {
     fs::set_permissions(fresh, fs::Permissions::from_mode(0o600))?;
-    let made = fs::symlink_metadata(fresh)?;
-    fs::rename(fresh, path)?;
-    Ok(SocketFile { path: path.to_owned(), device: made.dev(), inode: made.ino() })
+    OwnFile::place(fresh, path)
 }
 
 fn set_nonblocking(result: io::Result<()>, name: &str) -> Result<(), BindError> {

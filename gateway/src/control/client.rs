@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hangu_config::Admin;
+use hangu_config::{Admin, Secret};
 
-/// How long a gateway may take to accept, to take the request and to answer, each.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a gateway may take to accept, to take the request and to answer, each. A reload of a
+/// very large configuration takes some seconds.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes of an answer that are read; what commands ask for is far smaller.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -91,15 +92,51 @@ pub enum ClientError {
     NotAdmin(Target),
 }
 
-/// Sends one request without a body and reads the answer.
-///
-/// # Errors
-/// See [`ClientError`].
-pub fn request(target: &Target, method: &str, path: &str) -> Result<Answer, ClientError> {
-    let stream = connect(target).map_err(|error| ClientError::NoGateway(target.clone(), error))?;
-    let answer = exchange(stream, &format!("{method} {path}"))
-        .map_err(|error| ClientError::NoAnswer(target.clone(), error))?;
-    parse(&answer).ok_or_else(|| ClientError::NotAdmin(target.clone()))
+/// A gateway's admin API, and the token to show there.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Where it is.
+    pub target: Target,
+    /// What to show with requests that change something; nothing at a Unix socket.
+    pub token: Option<Secret>,
+}
+
+impl Client {
+    /// Asks for something that anyone may see.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
+        self.request(&format!("GET {path}"), None, "")
+    }
+
+    /// Asks for something to be done, with the token.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn post(&self, path: &str, body: &str) -> Result<Answer, ClientError> {
+        self.request(&format!("POST {path}"), self.token.as_ref(), body)
+    }
+
+    fn request(
+        &self,
+        line: &str,
+        token: Option<&Secret>,
+        body: &str,
+    ) -> Result<Answer, ClientError> {
+        let target = &self.target;
+        let stream =
+            connect(target).map_err(|error| ClientError::NoGateway(target.clone(), error))?;
+        let shown = token
+            .map_or_else(String::new, |it| format!("Authorization: Bearer {}\r\n", it.reveal()));
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{shown}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = exchange(stream, &request)
+            .map_err(|error| ClientError::NoAnswer(target.clone(), error))?;
+        parse(&answer).ok_or_else(|| ClientError::NotAdmin(target.clone()))
+    }
 }
 
 trait Stream: Read + Write {}
@@ -123,8 +160,7 @@ fn connect(target: &Target) -> io::Result<Box<dyn Stream>> {
 }
 
 fn exchange(mut stream: Box<dyn Stream>, request: &str) -> io::Result<Vec<u8>> {
-    let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes())?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(answer)

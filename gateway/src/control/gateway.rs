@@ -1,14 +1,15 @@
 //! What the control thread asks, answered by a running gateway.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hangu_config::Config;
 use tokio::sync::oneshot;
 
-use super::{Answer, ConnectionView, Inspect, Side};
+use super::{Answer, ConnectionFilter, ConnectionView, FilteredConnection, Inspect, Side};
 use crate::{
     connection::{self, Connection},
     exchange::Core,
+    snapshot::Snapshot,
     start::Handle,
     telemetry::Metrics,
 };
@@ -18,21 +19,30 @@ impl Inspect for Handle {
         !self.is_stopping()
     }
 
-    fn config(&self) -> Arc<Config> {
-        Arc::clone(&Self::snapshot(self).config)
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Self::snapshot(self)
     }
 
     fn metrics(&self) -> Metrics {
         Self::metrics(self)
     }
 
-    fn connections(&self, limit: usize) -> Answer<Vec<ConnectionView>> {
+    fn apply(&self, config: Config) -> Result<(), String> {
+        Self::apply(self, config).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool {
+        Self::set_draining(self, cluster, endpoint, is_draining)
+    }
+
+    fn connections(&self, filter: ConnectionFilter, limit: usize) -> Answer<Vec<ConnectionView>> {
         let answers: Vec<_> = (0..self.workers())
             .map(|worker| {
                 let (answer, answered) = oneshot::channel();
+                let filter = filter.clone();
                 let order = move |core: &mut Core| {
                     // Whoever asked may have gone meanwhile.
-                    let _ = answer.send(views(core, worker, limit));
+                    let _ = answer.send(views(core, worker, &filter, limit));
                 };
                 self.order(worker, order);
                 answered
@@ -54,8 +64,25 @@ impl Inspect for Handle {
     }
 }
 
-fn views(core: &mut Core, worker: usize, limit: usize) -> Vec<ConnectionView> {
+fn views(
+    core: &mut Core,
+    worker: usize,
+    filter: &ConnectionFilter,
+    limit: usize,
+) -> Vec<ConnectionView> {
     let (now, snapshot) = (core.now, core.snapshot.clone());
+    // Nothing is allocated for those that are not shown: there may be very many.
+    let is_shown = |it: &Connection| {
+        let (listener, cluster) = match it.side {
+            connection::Side::Downstream { listener } => {
+                (Some(snapshot.listener_name(listener)), None)
+            }
+            connection::Side::Upstream { cluster, .. } => {
+                (None, Some(snapshot.cluster_name(cluster)))
+            }
+        };
+        filter.admits(FilteredConnection { listener, cluster, peer: it.peer })
+    };
     let view = |it: &mut Connection| ConnectionView {
         worker,
         side: match it.side {
@@ -72,5 +99,6 @@ fn views(core: &mut Core, worker: usize, limit: usize) -> Vec<ConnectionView> {
         age_ms: u64::try_from(it.since.since(now).as_millis()).unwrap_or(u64::MAX),
         pending_bytes: it.unsent_bytes(),
     };
-    core.connections.iter_mut().take(limit).map(|(_, it)| view(it)).collect()
+    let all = core.connections.iter_mut().map(|(_, it)| it);
+    all.filter(|it| is_shown(it)).take(limit).map(view).collect()
 }

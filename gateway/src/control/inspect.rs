@@ -1,7 +1,7 @@
 //! What the control thread asks of the gateway, and in which shape it shows it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use hangu_config::{Balance, Config};
 use serde::Serialize;
 
-use crate::telemetry::Metrics;
+use crate::snapshot::{ClusterPlace, Member, Roster};
+use crate::{snapshot::Snapshot, telemetry::Metrics};
 
 /// An answer that workers give in their own time.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -19,18 +20,71 @@ pub trait Inspect: Send + Sync + 'static {
     /// Whether all listeners accept and the gateway is not stopping.
     fn is_ready(&self) -> bool;
 
+    /// What requests are routed by.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
     /// The configuration that is in force.
-    fn config(&self) -> Arc<Config>;
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.snapshot().config)
+    }
 
     /// The counters of all workers.
     fn metrics(&self) -> Metrics;
 
-    /// Open connections of either side, at most `limit`.
-    fn connections(&self, limit: usize) -> Answer<Vec<ConnectionView>>;
+    /// Open connections of either side that a filter lets through, at most `limit`.
+    fn connections(&self, filter: ConnectionFilter, limit: usize) -> Answer<Vec<ConnectionView>>;
+
+    /// Puts another configuration in force, whole or not at all; comes back when it is. What only a
+    /// restart changes is the same in both.
+    ///
+    /// # Errors
+    /// Why the old one stays.
+    fn apply(&self, config: Config) -> Result<(), String>;
+
+    /// Lets an endpoint get no new requests, or again; false if there is no such endpoint.
+    fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool;
 
     /// Stops: no new connections and requests, those in flight get `grace` to end. Comes back at
     /// once; a second call with a shorter grace shortens it.
     fn stop(&self, grace: Duration);
+}
+
+/// Which connections are shown: those for which all hold that are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionFilter {
+    /// Accepted by the listener of this name.
+    pub listener: Option<String>,
+    /// Made to an endpoint of the cluster of this name.
+    pub cluster: Option<String>,
+    /// With this address, and this port if one is given, at the other end.
+    pub peer: Option<(IpAddr, Option<u16>)>,
+}
+
+/// A connection, as a filter sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct FilteredConnection<'a> {
+    /// Name of the listener, if it was accepted.
+    pub listener: Option<&'a str>,
+    /// Name of the cluster, if the gateway made it.
+    pub cluster: Option<&'a str>,
+    /// The other end.
+    pub peer: SocketAddr,
+}
+
+impl ConnectionFilter {
+    /// Whether a connection is shown.
+    pub fn admits(&self, seen: FilteredConnection<'_>) -> bool {
+        let fits = |wanted: &Option<String>, name: Option<&str>| {
+            wanted.as_deref().is_none_or(|it| name == Some(it))
+        };
+        let is_peer = |(address, port): (IpAddr, Option<u16>)| {
+            seen.peer.ip().to_canonical() == address.to_canonical()
+                && port.is_none_or(|it| seen.peer.port() == it)
+        };
+        fits(&self.listener, seen.listener)
+            && fits(&self.cluster, seen.cluster)
+            && self.peer.is_none_or(is_peer)
+    }
 }
 
 /// One open connection.
@@ -101,6 +155,10 @@ pub struct EndpointView {
     pub weight: u32,
     /// Free names and values.
     pub labels: BTreeMap<String, String>,
+    /// What the health checks say; true where there are none.
+    pub healthy: bool,
+    /// Whether the operator wants it to get no new requests.
+    pub draining: bool,
     /// Open connections to it.
     pub connections_active: u64,
     /// Connections to it that could not be established.
@@ -111,31 +169,36 @@ pub struct EndpointView {
     pub requests_active: u64,
 }
 
-/// All clusters of a configuration with what was counted of them. The counters' layout is that of
-/// the same configuration.
-pub(super) fn clusters(config: &Config, metrics: &Metrics) -> Vec<ClusterView> {
-    let view = |(index, cluster): (usize, &hangu_config::Cluster)| {
-        let durations = metrics.cluster_durations(index);
-        let endpoint = |(at, endpoint): (usize, &hangu_config::Endpoint)| EndpointView {
-            address: endpoint.address,
-            weight: endpoint.weight,
-            labels: endpoint.labels.clone(),
-            connections_active: metrics.endpoint_sum(index, at, |it| &it.connections_active),
-            connect_failures: metrics.endpoint_sum(index, at, |it| &it.connect_failures),
-            requests: metrics.endpoint_sum(index, at, |it| &it.requests),
-            requests_active: metrics.endpoint_sum(index, at, |it| &it.requests_active),
-        };
-        ClusterView {
-            name: cluster.name.clone(),
-            protocol: cluster.protocol.name,
-            balance: cluster.balance,
-            requests: metrics.cluster_sum(index, |it| &it.requests),
-            requests_active: metrics.cluster_sum(index, |it| &it.requests_active),
-            requests_pending: metrics.cluster_sum(index, |it| &it.requests_pending),
-            duration_p50_us: durations.quantile_us(0.5),
-            duration_p99_us: durations.quantile_us(0.99),
-            endpoints: cluster.endpoints.iter().enumerate().map(endpoint).collect(),
-        }
+/// All clusters with what was counted of them, those of DNS among their endpoints. The counters
+/// stand at the same places.
+pub(super) fn clusters(roster: &Roster, metrics: &Metrics) -> Vec<ClusterView> {
+    let places = roster.clusters().iter().enumerate().filter(|(_, it)| it.is_present);
+    places.map(|(place, cluster)| cluster_view(place, cluster, metrics)).collect()
+}
+
+fn cluster_view(place: usize, cluster: &ClusterPlace, metrics: &Metrics) -> ClusterView {
+    let durations = metrics.cluster_durations(place);
+    let endpoint = |(at, endpoint): (usize, &Arc<Member>)| EndpointView {
+        address: endpoint.address,
+        weight: endpoint.weight,
+        labels: endpoint.labels.clone(),
+        healthy: endpoint.is_healthy,
+        draining: endpoint.is_draining,
+        connections_active: metrics.endpoint_sum(place, at, |it| &it.connections_active),
+        connect_failures: metrics.endpoint_sum(place, at, |it| &it.connect_failures),
+        requests: metrics.endpoint_sum(place, at, |it| &it.requests),
+        requests_active: metrics.endpoint_sum(place, at, |it| &it.requests_active),
     };
-    config.clusters.iter().enumerate().map(view).collect()
+    let members = cluster.members.iter().enumerate().filter(|(_, it)| it.is_present);
+    ClusterView {
+        name: cluster.settings.name.clone(),
+        protocol: cluster.settings.protocol.name,
+        balance: cluster.settings.balance,
+        requests: metrics.cluster_sum(place, |it| &it.requests),
+        requests_active: metrics.cluster_sum(place, |it| &it.requests_active),
+        requests_pending: metrics.cluster_sum(place, |it| &it.requests_pending),
+        duration_p50_us: durations.quantile_us(0.5),
+        duration_p99_us: durations.quantile_us(0.99),
+        endpoints: members.map(endpoint).collect(),
+    }
 }

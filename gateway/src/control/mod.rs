@@ -7,26 +7,42 @@
 //! ```text
 //!   hyper ── api::answer ──► Inspect ──► counters, workers' mailboxes
 //!   SIGTERM, SIGINT ───────► Inspect::stop
+//!   SIGHUP, changed files ─► Reloader ──► Inspect::apply
 //! ```
 
 mod api;
 mod bind;
 pub mod client;
+mod desk;
 mod facts;
+pub mod files;
 mod gateway;
 mod inspect;
+pub mod log;
+pub mod reload;
 mod server;
 pub mod signals;
+pub mod token;
 
 use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 pub use bind::{BindError, Bound, bind};
-pub use inspect::{Answer, ClusterView, ConnectionView, EndpointView, Inspect, Side};
+pub use inspect::{
+    Answer, ClusterView, ConnectionFilter, ConnectionView, EndpointView, FilteredConnection,
+    Inspect, Side,
+};
+pub use log::ProcessLog;
+pub use token::Access;
+
+use desk::Desk;
+use files::Seen;
+use reload::Reloader;
 
 /// The running control thread. Ends when it is dropped.
 #[derive(Debug)]
@@ -40,11 +56,16 @@ pub struct Control {
 pub struct Settings {
     /// Where the admin API listens, from [`bind`].
     pub admin: Bound,
-    /// Whether SIGTERM and SIGINT stop the gateway. The threads that started before must have them
-    /// blocked ([`signals::block`]). A gateway inside another process (tests) leaves signals alone.
+    /// Who may change something, from [`token::provide`].
+    pub access: Access,
+    /// Whether signals are obeyed. The threads that started before must have them blocked
+    /// ([`signals::block`]). A gateway inside another process (tests) leaves signals alone.
     pub with_signals: bool,
-    /// How long a graceful stop waits when the caller does not say.
-    pub drain_timeout: Duration,
+    /// Where the configuration came from, and what the files looked like; `None` for one that came
+    /// from no file.
+    pub files: Option<(PathBuf, Seen)>,
+    /// The log of the process.
+    pub log: Option<ProcessLog>,
 }
 
 /// Starts the control thread.
@@ -62,17 +83,18 @@ pub fn start(settings: Settings, gateway: Arc<dyn Inspect>) -> io::Result<Contro
 }
 
 async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiver<bool>) {
-    if settings.with_signals {
-        let gateway = Arc::clone(&gateway);
+    let Settings { admin, access, with_signals, files, log } = settings;
+    let reloader = Reloader::new(Arc::clone(&gateway), files, log.clone());
+    let desk = Rc::new(Desk { gateway, reloader, access, log });
+    if with_signals {
         match signals::take() {
-            Ok(taken) => {
-                let stop = signals::stop_on_signal(taken, gateway, settings.drain_timeout);
-                tokio::task::spawn_local(stop);
-            }
+            Ok(taken) => drop(tokio::task::spawn_local(signals::obey(taken, Rc::clone(&desk)))),
             Err(error) => tracing::warn!("signals are not taken ({error}): use `hangu stop`"),
         }
     }
-    server::serve(settings.admin, gateway, settings.drain_timeout, ended).await;
+    let watching = Rc::clone(&desk);
+    tokio::task::spawn_local(async move { watching.reloader.watch().await });
+    server::serve(admin, desk, ended).await;
 }
 
 impl Drop for Control {

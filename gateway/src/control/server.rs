@@ -2,12 +2,15 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{Bound, Inspect, api};
+use super::{Bound, api, desk::Desk};
 
 /// Connections served at once; more wait in the kernel's queue. An operator, a probe and a scraper
 /// need three.
@@ -31,8 +34,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a head and of what is read ahead.
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes of a body. No path takes one; a small one is read and ignored.
+/// Bytes of a body to a path that takes none; a small one is read and ignored.
 const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a body to a path that takes a configuration: one of some ten thousand routes. It is
+/// read for those alone who may change something.
+const CONFIG_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,12 +48,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Serves until `ended` turns true.
-pub(super) async fn serve(
-    bound: Bound,
-    gateway: Arc<dyn Inspect>,
-    drain_timeout: Duration,
-    mut ended: watch::Receiver<bool>,
-) {
+pub(super) async fn serve(bound: Bound, desk: Rc<Desk>, mut ended: watch::Receiver<bool>) {
     let served = async {
         let (listener, _file) = match Listener::new(bound) {
             Ok(made) => made,
@@ -55,7 +57,7 @@ pub(super) async fn serve(
                 return std::future::pending().await;
             }
         };
-        accept(listener, gateway, drain_timeout).await;
+        accept(listener, desk).await;
     };
     tokio::select! {
         () = served => {}
@@ -70,7 +72,7 @@ enum Listener {
 }
 
 impl Listener {
-    fn new(bound: Bound) -> io::Result<(Self, Option<super::bind::SocketFile>)> {
+    fn new(bound: Bound) -> io::Result<(Self, Option<super::bind::OwnFile>)> {
         Ok(match bound {
             Bound::Tcp(listener) => (Self::Tcp(TcpListener::from_std(listener)?), None),
             Bound::Unix(listener, file) => {
@@ -80,19 +82,21 @@ impl Listener {
     }
 }
 
-async fn accept(listener: Listener, gateway: Arc<dyn Inspect>, drain_timeout: Duration) {
+async fn accept(listener: Listener, desk: Rc<Desk>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let gateway = Arc::clone(&gateway);
+        let desk = Rc::clone(&desk);
         let accepted = match &listener {
-            Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| {
-                tokio::task::spawn_local(connection(stream, gateway, drain_timeout, place))
-            }),
-            Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| {
-                tokio::task::spawn_local(connection(stream, gateway, drain_timeout, place))
-            }),
+            Listener::Tcp(tcp) => tcp
+                .accept()
+                .await
+                .map(|(stream, _)| tokio::task::spawn_local(connection(stream, desk, place))),
+            Listener::Unix(unix) => unix
+                .accept()
+                .await
+                .map(|(stream, _)| tokio::task::spawn_local(connection(stream, desk, place))),
         };
         if accepted.is_err() {
             tokio::time::sleep(ACCEPT_RETRY).await;
@@ -102,13 +106,12 @@ async fn accept(listener: Listener, gateway: Arc<dyn Inspect>, drain_timeout: Du
 
 async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    gateway: Arc<dyn Inspect>,
-    drain_timeout: Duration,
+    desk: Rc<Desk>,
     place: OwnedSemaphorePermit,
 ) {
     let service = service_fn(|request| {
-        let gateway = Arc::clone(&gateway);
-        async move { Ok::<_, Infallible>(serve_one(request, &gateway, drain_timeout).await) }
+        let desk = Rc::clone(&desk);
+        async move { Ok::<_, Infallible>(serve_one(request, &desk).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -120,42 +123,46 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     drop(place);
 }
 
-async fn serve_one(
-    request: Request<Incoming>,
-    gateway: &Arc<dyn Inspect>,
-    drain_timeout: Duration,
-) -> Response<Full<Bytes>> {
+async fn serve_one(request: Request<Incoming>, desk: &Desk) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    if let Some(refused) = refuse_body(body).await {
-        return response(refused);
-    }
-    let host = head.headers.get(HOST).map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned());
-    let request = api::Request {
+    let bytes = |name| head.headers.get(name).map(|it| it.as_bytes().to_vec());
+    let mut request = api::Request {
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
-        method: head.method,
-        host,
+        host: bytes(HOST).map(|it| String::from_utf8_lossy(&it).into_owned()),
+        authorization: bytes(AUTHORIZATION),
         has_origin: head.headers.contains_key(ORIGIN),
+        method: head.method,
+        body: Bytes::new(),
     };
-    response(api::answer(request, gateway, drain_timeout).await)
+    let endpoint = match api::admit(&request, desk) {
+        Ok(endpoint) => endpoint,
+        Err(refused) => return response(refused),
+    };
+    request.body = match read_body(body, endpoint.takes_config()).await {
+        Ok(body) => body,
+        Err(refused) => return response(refused),
+    };
+    response(api::answer(endpoint, request, desk).await)
 }
 
-/// Reads a small body to its end; a large or slow one is refused.
-async fn refuse_body(body: Incoming) -> Option<api::Response> {
+/// Reads a body to its end; a large or slow one is refused.
+async fn read_body(body: Incoming, takes_config: bool) -> Result<Bytes, api::Response> {
+    let max = if takes_config { CONFIG_BYTES_MAX } else { BODY_BYTES_MAX };
     let too_large = || {
-        let why = format!("no path takes a body, and none above {BODY_BYTES_MAX} bytes is read\n");
-        Some(api::text(StatusCode::PAYLOAD_TOO_LARGE, why))
+        let why = format!("no body above {max} bytes is read here\n");
+        Err(api::text(StatusCode::PAYLOAD_TOO_LARGE, why))
     };
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if body.size_hint().lower() > max as u64 {
         return too_large();
     }
-    let body = Limited::new(body, BODY_BYTES_MAX).collect();
+    let body = Limited::new(body, max).collect();
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Ok(Ok(_)) => None,
+        Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(_)) => too_large(),
         Err(_) => {
             let why = "the body did not come in time\n".to_owned();
-            Some(api::text(StatusCode::REQUEST_TIMEOUT, why))
+            Err(api::text(StatusCode::REQUEST_TIMEOUT, why))
         }
     }
 }
@@ -169,22 +176,33 @@ fn response(answer: api::Response) -> Response<Full<Bytes>> {
     if let Some(allow) = answer.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
+    if answer.status == StatusCode::UNAUTHORIZED {
+        // RFC 9110 §15.5.2: a 401 names what is asked for.
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types, reason = "no worker runs in these tests")]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpStream};
+    use std::path::PathBuf;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use hangu_config::{Admin, Config};
     use serde_json::Value;
 
     use super::*;
+    use crate::control::client::{Client, Target};
+    use crate::control::files::{self, Seen};
     use crate::control::{
-        Answer, BindError, ConnectionView, Control, Settings, Side, bind, client, start,
+        Answer, BindError, ConnectionFilter, ConnectionView, Control, FilteredConnection, Inspect,
+        Settings, Side, bind, start, token,
     };
+    use crate::snapshot::Snapshot;
     use crate::telemetry::{Counters, Layout, Metrics};
 
     /// A gateway that has connections and nothing else.
@@ -192,13 +210,14 @@ mod tests {
         is_ready: AtomicBool,
         workers_answer: bool,
         stopped_with: AtomicU64,
-        config: Arc<Config>,
+        snapshot: Mutex<Arc<Snapshot>>,
     }
 
     const NOT_STOPPED: u64 = u64::MAX;
 
     const CONFIG: &str = r#"
 drain_timeout: 7s
+admin: { token: 0123456789abcdef }
 access_log: { enabled: false }
 listeners: [{ name: a, address: "127.0.0.1:0", protocols: [http1], route_config: r }]
 route_configs:
@@ -216,7 +235,7 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             is_ready: AtomicBool::new(true),
             workers_answer: true,
             stopped_with: AtomicU64::new(NOT_STOPPED),
-            config: Arc::new(config),
+            snapshot: Mutex::new(Arc::new(Snapshot::compile(config).unwrap())),
         }
     }
 
@@ -225,8 +244,8 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             self.is_ready.load(Ordering::SeqCst)
         }
 
-        fn config(&self) -> Arc<Config> {
-            Arc::clone(&self.config)
+        fn snapshot(&self) -> Arc<Snapshot> {
+            Arc::clone(&self.snapshot.lock().unwrap())
         }
 
         fn metrics(&self) -> Metrics {
@@ -235,7 +254,28 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             Metrics { layout: Arc::new(layout), workers, access_log: Vec::new() }
         }
 
-        fn connections(&self, limit: usize) -> Answer<Vec<ConnectionView>> {
+        fn apply(&self, config: Config) -> Result<(), String> {
+            if config.listeners.iter().any(|it| it.name == "refused") {
+                return Err("the port is in use".to_owned());
+            }
+            *self.snapshot.lock().unwrap() = Arc::new(Snapshot::compile(config).unwrap());
+            Ok(())
+        }
+
+        fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool {
+            let mut snapshot = self.snapshot.lock().unwrap();
+            let roster =
+                snapshot.roster.with_member(cluster, endpoint, |it| it.is_draining = is_draining);
+            let Some(roster) = roster else { return false };
+            *snapshot = Arc::new(snapshot.with_endpoints(roster));
+            true
+        }
+
+        fn connections(
+            &self,
+            filter: ConnectionFilter,
+            limit: usize,
+        ) -> Answer<Vec<ConnectionView>> {
             if !self.workers_answer {
                 return Box::pin(std::future::pending());
             }
@@ -248,7 +288,10 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
                 age_ms: 12,
                 pending_bytes: 0,
             };
-            let views = (0..limit.min(500)).map(view).collect();
+            let peer = ([127, 0, 0, 1], 4000).into();
+            let seen = FilteredConnection { listener: Some("front"), cluster: None, peer };
+            let count = if filter.admits(seen) { limit.min(500) } else { 0 };
+            let views = (0..count).map(view).collect();
             Box::pin(async { views })
         }
 
@@ -257,11 +300,21 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
         }
     }
 
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn settings(admin: &Admin) -> Settings {
+        let admin_bound = bind(admin).unwrap();
+        let access = token::provide(admin, &admin_bound).unwrap();
+        Settings { admin: admin_bound, access, with_signals: false, files: None, log: None }
+    }
+
     fn serve_fake(fake: Fake) -> (Arc<Fake>, Control, SocketAddr) {
-        let admin = bind(&fake.config.admin).unwrap();
-        let address = admin.address().unwrap();
-        let settings =
-            Settings { admin, with_signals: false, drain_timeout: fake.config.drain_timeout };
+        serve(fake, None)
+    }
+
+    fn serve(fake: Fake, files: Option<(PathBuf, Seen)>) -> (Arc<Fake>, Control, SocketAddr) {
+        let settings = Settings { files, ..settings(&fake.config().admin) };
+        let address = settings.admin.address().unwrap();
         let gateway = Arc::new(fake);
         let shared: Arc<dyn Inspect> = Arc::clone(&gateway) as _;
         (gateway, start(settings, shared).unwrap(), address)
@@ -277,8 +330,9 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
     }
 
     fn ask(address: SocketAddr, method: &str, target: &str) -> (u16, String) {
-        let request =
-            format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        );
         let answer = exchange(address, &request);
         let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -360,7 +414,9 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
     fn web_pages_are_not_answered() {
         let (gateway, _control, address) = serve_fake(fake());
         let post = |fields: &str| {
-            let request = format!("POST /stop HTTP/1.1\r\n{fields}\r\nConnection: close\r\n\r\n");
+            let token = format!("Authorization: Bearer {TOKEN}");
+            let request =
+                format!("POST /stop HTTP/1.1\r\n{fields}\r\n{token}\r\nConnection: close\r\n\r\n");
             exchange(address, &request)
         };
         for fields in [
@@ -381,7 +437,10 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
     #[test]
     fn a_body_above_the_limit_is_refused() {
         let (_, _control, address) = serve_fake(fake());
-        let head = "POST /stop HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        let head = format!(
+            "POST /stop HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Authorization: Bearer {TOKEN}\r\n"
+        );
         let fits = format!("{head}Content-Length: 3\r\n\r\nabc");
         assert!(exchange(address, &fits).starts_with("HTTP/1.1 202 "));
         let declared = format!("{head}Content-Length: {}\r\n\r\nabc", u64::MAX / 2);
@@ -396,30 +455,207 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
         let name = format!("hangu-admin-{}.sock", std::process::id());
         let path = std::env::temp_dir().join(name);
         let admin = Admin::Unix { path: path.clone() };
-        let settings = Settings {
-            admin: bind(&admin).unwrap(),
-            with_signals: false,
-            drain_timeout: Duration::from_secs(7),
-        };
         let gateway = Arc::new(fake());
-        let control = start(settings, Arc::clone(&gateway) as _).unwrap();
-        let target = client::Target::Unix(path.clone());
-        let answer = client::request(&target, "POST", "/stop?grace_seconds=3").unwrap();
+        let control = start(settings(&admin), Arc::clone(&gateway) as _).unwrap();
+        let client = Client { target: Target::Unix(path.clone()), token: None };
+        let answer = client.post("/stop?grace_seconds=3", "").unwrap();
         assert_eq!(answer.status, 202);
         assert_eq!(gateway.stopped_with.load(Ordering::SeqCst), 3);
         assert!(matches!(bind(&admin), Err(BindError::SocketInUse(_))));
         drop(control);
         assert!(!path.exists());
-        let gone = client::request(&target, "GET", "/live").unwrap_err();
+        let gone = client.get("/live").unwrap_err();
         assert!(gone.to_string().contains("no gateway"), "{gone}");
     }
 
     #[test]
     fn the_client_of_the_command_line_reads_status_and_body() {
         let (_, _control, address) = serve_fake(fake());
-        let target = client::Target::Tcp(address);
-        let answer = client::request(&target, "GET", "/version").unwrap();
+        let client = Client { target: Target::Tcp(address), token: None };
+        let answer = client.get("/version").unwrap();
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!((answer.status, &body["name"]), (200, &Value::from("hangu")));
+    }
+
+    #[test]
+    fn who_changes_something_shows_the_token() {
+        let (gateway, _control, address) = serve_fake(fake());
+        for fields in ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic eDp5\r\n"] {
+            for path in ["/stop", "/reload", "/reopen", "/log?level=debug", "/config/diff"] {
+                let request = format!(
+                    "POST {path} HTTP/1.1\r\nHost: localhost\r\n{fields}Connection: close\r\n\r\n"
+                );
+                let answer = exchange(address, &request);
+                assert!(answer.starts_with("HTTP/1.1 401 "), "{path}: {answer}");
+                assert!(answer.contains("www-authenticate: Bearer\r\n"), "{answer}");
+            }
+        }
+        assert_eq!(gateway.stopped_with.load(Ordering::SeqCst), NOT_STOPPED);
+    }
+
+    #[test]
+    fn connections_are_filtered_by_name_and_peer() {
+        let (_, _control, address) = serve_fake(fake());
+        for (query, count) in [
+            ("listener=front", 5),
+            ("listener=fr%6Fnt&peer=127.0.0.1", 5),
+            ("peer=127.0.0.1:4000", 5),
+            ("peer=%5B::ffff:127.0.0.1%5D:4000", 5),
+            ("peer=127.0.0.1:4001", 0),
+            ("listener=back", 0),
+            ("cluster=front", 0),
+        ] {
+            let shown = ask_json(address, &format!("/connections?limit=5&{query}"));
+            assert_eq!(shown.as_array().unwrap().len(), count, "{query}");
+        }
+        assert_eq!(ask(address, "GET", "/connections?peer=front").0, 400);
+    }
+
+    #[test]
+    fn an_endpoint_is_drained_and_shown_as_such() {
+        let (_, _control, address) = serve_fake(fake());
+        let path = "/clusters/c/endpoints/127.0.0.1:1";
+        let is_draining = || ask_json(address, "/clusters")[0]["endpoints"][0]["draining"].clone();
+        assert_eq!(is_draining(), false);
+        assert_eq!(ask(address, "POST", &format!("{path}/drain")).0, 200);
+        assert_eq!(is_draining(), true);
+        assert_eq!(ask(address, "POST", &format!("{path}/undrain")).0, 200);
+        assert_eq!(is_draining(), false);
+        for (path, status) in [
+            ("/clusters/none/endpoints/127.0.0.1:1/drain", 404),
+            ("/clusters/c/endpoints/127.0.0.1:2/drain", 404),
+            ("/clusters/c/endpoints/first/drain", 400),
+            ("/clusters/%ff/endpoints/127.0.0.1:1/drain", 400),
+            ("/clusters//endpoints/127.0.0.1:1/drain", 404),
+            ("/clusters/c/endpoints/127.0.0.1:1/drain/x", 404),
+        ] {
+            assert_eq!(ask(address, "POST", path).0, status, "{path}");
+        }
+        assert_eq!(ask(address, "GET", &format!("{path}/drain")).0, 405);
+    }
+
+    /// A configuration in a file of its own; removed at the end.
+    struct File(PathBuf);
+
+    impl File {
+        fn new(name: &str, text: &str) -> Self {
+            let name = format!("hangu-reload-{name}-{}.yaml", std::process::id());
+            let file = Self(std::env::temp_dir().join(name));
+            file.write(text);
+            file
+        }
+
+        fn write(&self, text: &str) {
+            std::fs::write(&self.0, text).unwrap();
+        }
+
+        fn serve(&self) -> (Arc<Fake>, Control, SocketAddr) {
+            serve(fake(), Some((self.0.clone(), files::load(&self.0).seen)))
+        }
+    }
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn reload(address: SocketAddr, query: &str) -> (u16, Value) {
+        let (status, body) = ask(address, "POST", &format!("/reload{query}"));
+        (status, serde_json::from_str(&body).unwrap_or_else(|it| panic!("{it}: {body}")))
+    }
+
+    #[test]
+    fn a_reload_puts_in_force_what_the_file_says() {
+        let file = File::new("applied", CONFIG);
+        let (_gateway, _control, address) = file.serve();
+        let hash = |address| {
+            let text = ask(address, "GET", "/metrics").1;
+            let line = text.lines().find(|it| it.starts_with("hangu_config_info")).unwrap();
+            line.to_owned()
+        };
+        let before = hash(address);
+        // The port of the admin API is another one in the fake; it needs a restart.
+        let (status, report) = reload(address, "");
+        assert_eq!((status, &report["outcome"]), (200, &Value::from("unchanged")), "{report}");
+        assert_eq!(report["changes"][0]["effect"], "next_start", "{report}");
+        assert_eq!(hash(address), before);
+        file.write(&CONFIG.replace("drain_timeout: 7s", "drain_timeout: 8s"));
+        let (status, report) = reload(address, "?dry_run=true");
+        assert_eq!((status, &report["outcome"]), (200, &Value::from("valid")), "{report}");
+        assert_eq!(ask_json(address, "/config")["drain_timeout"], "7s");
+        let (status, report) = reload(address, "");
+        assert_eq!((status, &report["outcome"]), (200, &Value::from("applied")), "{report}");
+        assert_eq!(report["changes"][0]["keys"][0]["key"], "drain_timeout", "{report}");
+        assert_eq!(ask_json(address, "/config")["drain_timeout"], "8s");
+        assert_ne!(hash(address), before);
+        assert!(hash(address).contains(report["hash"].as_str().unwrap()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line_and_the_old_configuration_stays() {
+        let file = File::new("rejected", &format!("drain_timeout: 5\n{CONFIG}"));
+        let (_gateway, _control, address) = file.serve();
+        let (status, report) = reload(address, "");
+        assert_eq!((status, &report["outcome"]), (422, &Value::from("rejected")), "{report}");
+        assert_eq!(report["problems"][0]["line"], 1, "{report}");
+        file.write(&CONFIG.replace("name: a,", "name: refused,"));
+        let (status, report) = reload(address, "");
+        assert_eq!((status, &report["error"]), (422, &Value::from("the port is in use")));
+        std::fs::remove_file(&file.0).unwrap();
+        let (status, report) = reload(address, "");
+        assert_eq!(status, 422);
+        assert!(report["error"].as_str().unwrap().contains("No such file"), "{report}");
+        assert_eq!(ask_json(address, "/config")["drain_timeout"], "7s");
+        let metrics = ask(address, "GET", "/metrics").1;
+        assert!(metrics.contains("hangu_config_reloads_total{result=\"rejected\"} 3\n"));
+        assert!(metrics.contains("hangu_config_last_reload_success 0\n"));
+        assert!(metrics.contains("\nhangu_config_last_reload_timestamp_seconds 1"));
+    }
+
+    #[test]
+    fn a_gateway_without_files_says_so() {
+        let (_gateway, _control, address) = serve_fake(fake());
+        let (status, report) = reload(address, "");
+        assert_eq!(status, 422);
+        assert!(report["error"].as_str().unwrap().contains("no file"), "{report}");
+    }
+
+    #[test]
+    fn a_changed_file_is_loaded_when_the_configuration_says_so() {
+        let text = format!("watch: true\n{CONFIG}");
+        let file = File::new("watched", &text);
+        let source = hangu_config::Source { name: "test".to_owned(), text: text.clone() };
+        let mut config = hangu_config::load(&[source], &hangu_config::NoValues).unwrap();
+        let Admin::Tcp { address, .. } = &mut config.admin else { panic!("not on TCP") };
+        address.set_port(0);
+        let fake =
+            Fake { snapshot: Mutex::new(Arc::new(Snapshot::compile(config).unwrap())), ..fake() };
+        let seen = files::load(&file.0).seen;
+        let (gateway, _control, _) = serve(fake, Some((file.0.clone(), seen)));
+        file.write(&text.replace("drain_timeout: 7s", "drain_timeout: 9s"));
+        let (_keep, never) = std::sync::mpsc::channel::<()>();
+        for _ in 0..200 {
+            if gateway.config().drain_timeout == Duration::from_secs(9) {
+                return;
+            }
+            let _ = never.recv_timeout(Duration::from_millis(50));
+        }
+        panic!("the file was not loaded within ten seconds");
+    }
+
+    #[test]
+    fn a_configuration_is_compared_with_the_one_in_force() {
+        let (gateway, _control, address) = serve_fake(fake());
+        let mut other = (*gateway.config()).clone();
+        other.drain_timeout = Duration::from_secs(1);
+        let body = serde_json::to_string(&hangu_config::Canonical::of(&other)).unwrap();
+        let secret = hangu_config::Secret::new(TOKEN.to_owned());
+        let client = Client { target: Target::Tcp(address), token: Some(secret) };
+        let answer = client.post("/config/diff", &body).unwrap();
+        let diff: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(diff["changes"].as_array().unwrap().len(), 1, "{diff}");
+        assert_eq!(diff["changes"][0]["keys"][0]["key"], "drain_timeout");
+        assert_eq!(client.post("/config/diff", "{}").unwrap().status, 400);
     }
 }

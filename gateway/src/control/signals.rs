@@ -1,15 +1,16 @@
-//! SIGTERM and SIGINT: a graceful stop.
+//! SIGTERM and SIGINT: a graceful stop. SIGHUP: the configuration is loaded again. SIGUSR1: the log
+//! files are opened anew.
 //!
 //! Only the control thread takes them. Every other thread has them blocked, so that no system call
 //! of a worker is interrupted.
 
 use std::io;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Inspect;
+use super::desk::Desk;
 
 /// Blocks the signals in this thread and those that it starts from now on. To be called before any
 /// thread is started.
@@ -22,15 +23,33 @@ pub fn block() {
 pub(super) struct Taken {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    user1: Signal,
 }
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// With the name of the signal.
+    Stop(&'static str),
+    Reload,
+    Reopen,
+}
+
+/// All signals that are taken.
+const TAKEN: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
 
 /// Lets this thread take the signals. One that came while they were blocked is not lost: it is
 /// delivered now, to what was set up for it just before.
 pub(super) fn take() -> io::Result<Taken> {
-    let terminate = signal(SignalKind::terminate())?;
-    let interrupt = signal(SignalKind::interrupt())?;
+    let taken = Taken {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+        user1: signal(SignalKind::user_defined1())?,
+    };
     change_mask(libc::SIG_UNBLOCK);
-    Ok(Taken { terminate, interrupt })
+    Ok(taken)
 }
 
 fn change_mask(how: libc::c_int) {
@@ -39,30 +58,45 @@ fn change_mask(how: libc::c_int) {
     unsafe {
         let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+        for number in TAKEN {
+            libc::sigaddset(set.as_mut_ptr(), number);
+        }
         libc::pthread_sigmask(how, set.as_ptr(), std::ptr::null_mut());
     }
 }
 
-/// Stops the gateway gracefully at the first signal and at once at the second.
-pub(super) async fn stop_on_signal(mut taken: Taken, gateway: Arc<dyn Inspect>, grace: Duration) {
-    let name = taken.next().await;
-    tracing::info!(
-        "{name}: stopping; requests in flight get {} s, another signal stops at once",
-        grace.as_secs()
-    );
-    gateway.stop(grace);
-    let name = taken.next().await;
-    tracing::warn!("{name} again: stopping at once");
-    gateway.stop(Duration::ZERO);
+/// Does what signals ask for. The first that asks for a stop gets a graceful one, the second one at
+/// once.
+pub(super) async fn obey(mut taken: Taken, desk: Rc<Desk>) {
+    let mut is_stopping = false;
+    loop {
+        match taken.next().await {
+            Asked::Reload => drop(desk.reloader.reload(false, "SIGHUP").await),
+            Asked::Reopen => desk.reopen("SIGUSR1"),
+            Asked::Stop(name) if is_stopping => {
+                tracing::warn!("{name} again: stopping at once");
+                desk.gateway.stop(Duration::ZERO);
+            }
+            Asked::Stop(name) => {
+                is_stopping = true;
+                let grace = desk.gateway.config().drain_timeout;
+                tracing::info!(
+                    "{name}: stopping; requests in flight get {} s, another signal stops at once",
+                    grace.as_secs()
+                );
+                desk.gateway.stop(grace);
+            }
+        }
+    }
 }
 
 impl Taken {
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user1.recv() => Asked::Reopen,
         }
     }
 }

@@ -16,7 +16,7 @@ mod writer;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
-pub use record::{Record, Subject, TEXT_BYTES_MAX};
+pub use record::{Record, Subject, TEXT_BYTES_MAX, write_time};
 pub use writer::{Settings, Target, Writer, start};
 
 use super::Counter;

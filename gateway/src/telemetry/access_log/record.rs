@@ -193,6 +193,11 @@ impl Timestamp {
     }
 }
 
+/// Appends a time as a text (RFC 3339, UTC, milliseconds).
+pub fn write_time(unix_ms: u64, out: &mut Vec<u8>) {
+    Timestamp::default().write(unix_ms, out);
+}
+
 /// `2026-11-22T20:15:00` of seconds since the Unix epoch; years above 9999 wrap.
 fn date_time(second: u64) -> [u8; 19] {
     let (year, month, day) = civil(second / 86_400);

@@ -1,7 +1,9 @@
-//! Reading the files of a configuration.
+//! Reading the files of a configuration, and seeing that they changed.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hangu_config::{Config, Problem, SOURCE_BYTES_MAX, Source, VALUE_BYTES_MAX, Values};
@@ -11,19 +13,95 @@ const FILES_MAX: usize = 4096;
 
 /// Why there is no configuration.
 #[derive(Debug)]
-pub(super) enum LoadError {
+pub enum LoadError {
     /// It cannot be read.
     Unreadable(String),
     /// It was read and is wrong.
     Wrong(Vec<Source>, Vec<Problem>),
 }
 
+/// A configuration as it was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, or what is wrong.
+    pub result: Result<Config, LoadError>,
+    /// The files that it came from.
+    pub seen: Seen,
+}
+
 /// Reads and checks a configuration: a file, or a directory whose `.yaml` and `.yml` files are
 /// joined in the order of their names.
-pub(super) fn load(path: &Path) -> Result<Config, LoadError> {
-    let sources = sources(path).map_err(LoadError::Unreadable)?;
-    hangu_config::load(&sources, &Surroundings)
-        .map_err(|problems| LoadError::Wrong(sources, problems))
+pub fn load(path: &Path) -> Loaded {
+    let mut seen = Seen::look(path, &[]);
+    let surroundings = Surroundings::default();
+    let result = match sources(path) {
+        Err(why) => Err(LoadError::Unreadable(why)),
+        Ok(sources) => hangu_config::load(&sources, &surroundings)
+            .map_err(|problems| LoadError::Wrong(sources, problems)),
+    };
+    seen.named = surroundings.files.into_inner();
+    Loaded { result, seen }
+}
+
+/// What the files of a configuration looked like just before they were read: another look tells
+/// whether they changed.
+///
+/// Files are told apart by device, inode, size and time of change, all of what a link leads to. So
+/// it does not matter whether a file is written anew, replaced by another, or reached by a link
+/// that now leads elsewhere, as Kubernetes swaps a mounted ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    path: PathBuf,
+    sources: Vec<(PathBuf, Option<Stamp>)>,
+    /// Files that values refer to.
+    named: Vec<(PathBuf, Option<Stamp>)>,
+}
+
+impl Seen {
+    fn look(path: &Path, named: &[(PathBuf, Option<Stamp>)]) -> Self {
+        let stamped = |path: PathBuf| {
+            let stamp = Stamp::of(&path);
+            (path, stamp)
+        };
+        let is_directory = fs::metadata(path).is_ok_and(|it| it.is_dir());
+        let sources = match is_directory {
+            true => yaml_files(path).unwrap_or_default(),
+            false => vec![path.to_owned()],
+        };
+        Self {
+            path: path.to_owned(),
+            sources: sources.into_iter().map(stamped).collect(),
+            named: named.iter().map(|it| stamped(it.0.clone())).collect(),
+        }
+    }
+
+    /// Looks at the same files again.
+    pub fn again(&self) -> Self {
+        Self::look(&self.path, &self.named)
+    }
+}
+
+/// Tells one content of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.size(),
+            seconds: found.ctime(),
+            nanoseconds: found.ctime_nsec(),
+        })
+    }
 }
 
 fn sources(path: &Path) -> Result<Vec<Source>, String> {
@@ -58,7 +136,11 @@ fn yaml_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 /// The environment and the files of this process, for references in the configuration.
-struct Surroundings;
+#[derive(Default)]
+struct Surroundings {
+    /// Files that were asked for.
+    files: RefCell<Vec<(PathBuf, Option<Stamp>)>>,
+}
 
 impl Values for Surroundings {
     /// A variable that is no Unicode counts as not there.
@@ -67,6 +149,7 @@ impl Values for Surroundings {
     }
 
     fn file(&self, path: &Path) -> Result<String, String> {
+        self.files.borrow_mut().push((path.to_owned(), Stamp::of(path)));
         let mut text = String::new();
         let limit = VALUE_BYTES_MAX as u64 + 1;
         let read = File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text));
@@ -128,11 +211,39 @@ mod tests {
         let text = "workers: ${file:workers}\nzone: ${env:HANGU_NO_SUCH_VARIABLE}\n";
         fs::write(directory.join("a.yaml"), text).unwrap();
         fs::write(directory.join("workers"), "none\n").unwrap();
-        let Err(LoadError::Wrong(_, problems)) = load(&directory) else { panic!("it is right") };
+        let Err(LoadError::Wrong(_, problems)) = load(&directory).result else {
+            panic!("it is right")
+        };
         let told: String = problems.iter().map(ToString::to_string).collect();
         assert!(told.contains("what `${file:workers}` gives cannot stand here"), "{told}");
         assert!(told.contains("no variable `HANGU_NO_SUCH_VARIABLE`"), "{told}");
         assert!(!told.contains("none"), "{told}");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_change_of_any_file_is_seen() {
+        let directory = scratch("seen");
+        let write = |name: &str, text: &str| fs::write(directory.join(name), text).unwrap();
+        write("a.yaml", "zone: ${file:zone}\n");
+        let changes: [(&str, &dyn Fn()); 5] = [
+            ("a file that is named and was missing", &|| write("zone", "one")),
+            ("a file of another name", &|| write("b.yaml", "# nothing")),
+            ("a file with another text", &|| write("a.yaml", "zone: ${file:zone} \n")),
+            ("a named file with another text", &|| write("zone", "other")),
+            ("a link that leads elsewhere", &|| {
+                write("data", "# nothing");
+                let fresh = directory.join("fresh");
+                std::os::unix::fs::symlink(directory.join("data"), &fresh).unwrap();
+                fs::rename(fresh, directory.join("b.yaml")).unwrap();
+            }),
+        ];
+        for (what, change) in changes {
+            let seen = load(&directory).seen;
+            assert_eq!(seen.again(), seen, "before {what}");
+            change();
+            assert_ne!(seen.again(), seen, "{what}");
+        }
         fs::remove_dir_all(&directory).unwrap();
     }
 

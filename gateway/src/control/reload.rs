@@ -1,0 +1,273 @@
+//! Loading the configuration again: read, compare, put in force, and say what came of it.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use hangu_config::{
+    Canonical, Config, Diff, Effect, Log, Problem, fingerprint, keep_until_restart,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use super::files::{LoadError, Loaded, Seen, load};
+use super::{Inspect, ProcessLog};
+use crate::clock;
+
+/// How often the files are looked at while `watch` is on. A look costs some microseconds a file.
+///
+/// They are looked at, and not watched by the kernel (inotify), for that is not told of changes on
+/// file systems of the network, loses the files when a directory is swapped by its link, as a
+/// mounted ConfigMap is, and has limits of the whole machine.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Lines of changes or problems that go to the log; the answer of the admin API has all.
+const LOG_LINES_MAX: usize = 20;
+
+/// What came of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The new configuration is in force.
+    Applied,
+    /// It is what is in force already, as far as it can be without a restart.
+    Unchanged,
+    /// The old one stays.
+    Rejected,
+    /// It could be put in force, and nothing was done.
+    Valid,
+}
+
+/// What came of a reload, and why.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Fingerprint of the configuration that is in force now.
+    pub hash: String,
+    /// How the new configuration differs from the one that was in force.
+    #[serde(flatten)]
+    pub diff: Diff,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+    /// Why it was rejected, when not for its problems.
+    pub error: Option<String>,
+}
+
+/// Loads the configuration again when it is asked to, or when the files change.
+pub(super) struct Reloader {
+    gateway: Arc<dyn Inspect>,
+    log: Option<ProcessLog>,
+    /// Where the configuration came from; `None` for one that came from no file.
+    path: Option<PathBuf>,
+    /// One reload at a time.
+    turn: Mutex<()>,
+    seen: RefCell<Option<Seen>>,
+    applied: Cell<u64>,
+    unchanged: Cell<u64>,
+    rejected: Cell<u64>,
+    last: Cell<Option<Last>>,
+    hash: RefCell<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Last {
+    was_success: bool,
+    unix_seconds: f64,
+}
+
+impl Reloader {
+    pub(super) fn new(
+        gateway: Arc<dyn Inspect>,
+        files: Option<(PathBuf, Seen)>,
+        log: Option<ProcessLog>,
+    ) -> Self {
+        let hash = fingerprint(&gateway.config()).to_string();
+        let (path, seen) = files.unzip();
+        Self {
+            gateway,
+            log,
+            path,
+            turn: Mutex::new(()),
+            seen: RefCell::new(seen),
+            applied: Cell::new(0),
+            unchanged: Cell::new(0),
+            rejected: Cell::new(0),
+            last: Cell::new(None),
+            hash: RefCell::new(hash),
+        }
+    }
+
+    /// Loads the files and puts in force what they say, or says that it could be (`is_dry`).
+    pub(super) async fn reload(&self, is_dry: bool, asked_by: &str) -> Report {
+        let _turn = self.turn.lock().await;
+        let report = self.try_reload(is_dry).await;
+        if !is_dry {
+            self.count(report.outcome);
+            log(&report, asked_by);
+        }
+        report
+    }
+
+    async fn try_reload(&self, is_dry: bool) -> Report {
+        let Some(path) = self.path.clone() else {
+            return self.rejected("this gateway's configuration came from no file".to_owned());
+        };
+        // Reading and checking a large configuration takes long enough to keep probes waiting.
+        let loaded = spawn_blocking(move || load(&path)).await;
+        let Ok(Loaded { result, seen }) = loaded else {
+            return self.rejected("the configuration could not be checked (a panic)".to_owned());
+        };
+        if !is_dry {
+            *self.seen.borrow_mut() = Some(seen);
+        }
+        let mut new = match result {
+            Ok(config) => config,
+            Err(LoadError::Unreadable(why)) => return self.rejected(why),
+            Err(LoadError::Wrong(_, problems)) => {
+                return Report { problems, ..self.report(Outcome::Rejected, Diff::default()) };
+            }
+        };
+        let running = self.gateway.config();
+        let diff = hangu_config::diff(&running, &new);
+        keep_until_restart(&running, &mut new);
+        if hangu_config::diff(&running, &new).is_empty() {
+            return self.report(Outcome::Unchanged, diff);
+        }
+        if is_dry {
+            return self.report(Outcome::Valid, diff);
+        }
+        let gateway = Arc::clone(&self.gateway);
+        // Waits for the workers.
+        match spawn_blocking(move || gateway.apply(new)).await {
+            Ok(Ok(())) => {
+                self.follow_log(&running);
+                *self.hash.borrow_mut() = fingerprint(&self.gateway.config()).to_string();
+                self.report(Outcome::Applied, diff)
+            }
+            Ok(Err(why)) => Report { diff, ..self.rejected(why) },
+            Err(_) => self.rejected("it could not be put in force (a panic)".to_owned()),
+        }
+    }
+
+    /// A level that was set by command stays unless the configuration names another one.
+    fn follow_log(&self, before: &Config) {
+        let (Some(log), now) = (&self.log, self.gateway.config()) else { return };
+        if now.log == before.log {
+            return;
+        }
+        let level = if now.log.level == before.log.level { log.level() } else { now.log.level };
+        log.apply(&Log { level, ..now.log.clone() });
+    }
+
+    /// How a configuration differs from the one in force.
+    pub(super) fn compare(&self, other: &Canonical) -> Diff {
+        Canonical::of(&self.gateway.config()).diff(other)
+    }
+
+    fn report(&self, outcome: Outcome, diff: Diff) -> Report {
+        let hash = self.hash.borrow().clone();
+        Report { outcome, hash, diff, problems: Vec::new(), error: None }
+    }
+
+    fn rejected(&self, why: String) -> Report {
+        Report { error: Some(why), ..self.report(Outcome::Rejected, Diff::default()) }
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Applied => &self.applied,
+            Outcome::Unchanged | Outcome::Valid => &self.unchanged,
+            Outcome::Rejected => &self.rejected,
+        };
+        counter.set(counter.get() + 1);
+        let since_epoch = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let was_success = outcome != Outcome::Rejected;
+        self.last.set(Some(Last { was_success, unix_seconds: since_epoch.as_secs_f64() }));
+    }
+
+    /// Loads the files again whenever they changed and then stayed as they are for a second, so
+    /// that none is read while it is written. Ends never.
+    pub(super) async fn watch(&self) {
+        let mut changed: Option<Seen> = None;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if !self.gateway.config().watch {
+                continue;
+            }
+            let Some(seen) = self.seen.borrow().clone() else { return };
+            let known = seen.clone();
+            let Ok(now) = spawn_blocking(move || seen.again()).await else { continue };
+            if now == known {
+                changed = None;
+            } else if changed.as_ref() == Some(&now) {
+                changed = None;
+                self.reload(false, "its files changed").await;
+            } else {
+                changed = Some(now);
+            }
+        }
+    }
+
+    /// What is counted here, for Prometheus.
+    pub(super) fn render(&self, text: &mut String) {
+        // Writing to memory does not fail.
+        let _ = self.write(text);
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(text, "# HELP hangu_config_info The configuration in force, by its fingerprint.")?;
+        writeln!(text, "# TYPE hangu_config_info gauge")?;
+        writeln!(text, "hangu_config_info{{hash=\"{}\"}} 1", self.hash.borrow())?;
+        writeln!(text, "# HELP hangu_config_reloads_total Reloads of the configuration.")?;
+        writeln!(text, "# TYPE hangu_config_reloads_total counter")?;
+        for (result, count) in [
+            ("applied", &self.applied),
+            ("unchanged", &self.unchanged),
+            ("rejected", &self.rejected),
+        ] {
+            writeln!(text, "hangu_config_reloads_total{{result=\"{result}\"}} {}", count.get())?;
+        }
+        // The start was a success, else nobody would ask.
+        let success = self.last.get().is_none_or(|it| it.was_success);
+        let name = "hangu_config_last_reload_success";
+        writeln!(text, "# HELP {name} Whether the last reload was not rejected.")?;
+        writeln!(text, "# TYPE {name} gauge\n{name} {}", u8::from(success))?;
+        let Some(last) = self.last.get() else { return Ok(()) };
+        let name = "hangu_config_last_reload_timestamp_seconds";
+        writeln!(text, "# HELP {name} Time of the last reload since the Unix epoch.")?;
+        writeln!(text, "# TYPE {name} gauge\n{name} {:.3}", last.unix_seconds)
+    }
+}
+
+fn log(report: &Report, asked_by: &str) {
+    match report.outcome {
+        Outcome::Applied => {
+            let count = report.diff.changes.len();
+            tracing::info!("reload ({asked_by}): changes: {count}; configuration {}", report.hash);
+        }
+        Outcome::Unchanged | Outcome::Valid => {
+            tracing::info!("reload ({asked_by}): nothing changed; configuration {}", report.hash);
+        }
+        Outcome::Rejected => {
+            let why = report.error.clone().unwrap_or_default();
+            let count = report.problems.len();
+            let why = if why.is_empty() { format!("problems found: {count}") } else { why };
+            tracing::error!("reload ({asked_by}): rejected, the old configuration stays: {why}");
+        }
+    }
+    for problem in report.problems.iter().take(LOG_LINES_MAX) {
+        tracing::info!("  {}", problem.to_string().replace("\n    ", "; "));
+    }
+    for change in report.diff.changes.iter().take(LOG_LINES_MAX) {
+        match change.effect {
+            Effect::NextStart => tracing::warn!("  {change}"),
+            Effect::Kept | Effect::Opened | Effect::Replaced | Effect::Drained => {
+                tracing::info!("  {change}");
+            }
+        }
+    }
+}
