@@ -8,7 +8,7 @@
 use std::{
     any::Any,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -233,13 +233,13 @@ impl Gateway {
         self.ended.recv().unwrap_or(gone)
     }
 
-    /// Stops: no new connections, exchanges in flight get `grace` to end. Comes back when all
-    /// workers have ended and the access log is written.
+    /// Stops at once, without the `drain_delay`: no new connections, exchanges in flight get
+    /// `grace` to end. Comes back when all workers have ended and the access log is written.
     ///
     /// # Errors
     /// The death of a worker that did not stop but died, one for each.
     pub fn stop(mut self, grace: Duration) -> Result<(), Vec<Ended>> {
-        self.handle.stop(grace);
+        self.handle.stop_after(Duration::ZERO, grace);
         for thread in self.threads.drain(..) {
             // A death was reported through `ended`.
             let _ = thread.join();
@@ -254,7 +254,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.handle.stop(Duration::ZERO);
+        self.handle.stop_after(Duration::ZERO, Duration::ZERO);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -441,17 +441,24 @@ impl Handle {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Lets all workers drain and end; comes back at once.
+    /// Lets all workers drain and end: the gateway is not ready from now on, goes on for the
+    /// configured `drain_delay`, and then gives what is in flight `grace` to end. Comes back at
+    /// once.
     pub fn stop(&self, grace: Duration) {
+        let delay = self.state().snapshot.config.drain_delay;
+        self.stop_after(delay, grace);
+    }
+
+    fn stop_after(&self, delay: Duration, grace: Duration) {
         self.stopping.store(true, Ordering::Relaxed);
         for worker in 0..self.workers {
-            self.order(worker, move |core| core.drain(grace));
+            self.order(worker, move |core| core.drain(delay, grace));
         }
     }
 }
 
 /// Listening sockets of one worker, each with the place of its listener.
-type WorkerSockets = Vec<(usize, std::net::TcpListener)>;
+type WorkerSockets = Vec<(usize, TcpListener)>;
 
 fn by_worker(
     bound: impl Iterator<Item = (usize, listener::Sockets)>,

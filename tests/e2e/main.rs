@@ -19,6 +19,7 @@ mod http;
 mod http_bodies;
 mod http_failures;
 mod http_refusals;
+mod limits;
 mod reload;
 mod routing;
 mod shared_connections;

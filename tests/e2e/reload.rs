@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::support::Setup;
 
 /// An HTTP server that answers a request only when it is told to, and the teller.
-fn slow(text: &'static str) -> (Upstream, mpsc::Receiver<()>, mpsc::Sender<()>) {
+pub(crate) fn slow(text: &'static str) -> (Upstream, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (asked, is_asked) = mpsc::channel();
     let (go, may_go) = mpsc::channel::<()>();
     let may_go = std::sync::Mutex::new(may_go);

@@ -192,22 +192,30 @@ impl Running {
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.handle().metrics().render(&ProcessFacts::default());
         assert!(text.contains(name), "no metric {name}:\n{text}");
-        let samples = text.lines().filter(|line| {
-            let end = line.find(['{', ' ']).unwrap_or(line.len());
-            line[..end] == *name && labels.iter().all(|it| line.contains(it))
-        });
-        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        sum(&text, name, labels)
     }
 
-    /// Waits until a metric has a value.
+    /// Waits until a metric has a value; one that is not there counts as zero.
     pub(crate) fn wait_for_metric(&self, name: &str, labels: &[&str], value: f64) {
-        wait::until(&format!("{name}{labels:?} is {value}"), || self.metric(name, labels) == value);
+        wait::until(&format!("{name}{labels:?} is {value}"), || {
+            let text = self.handle().metrics().render(&ProcessFacts::default());
+            sum(&text, name, labels) == value
+        });
     }
 
     /// The gateway itself, to be stopped by the test.
     pub(crate) fn into_gateway(mut self) -> Gateway {
         self.gateway.take().expect("it runs")
     }
+}
+
+/// The sum of all samples of a metric whose labels contain each of these texts.
+fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+    let samples = text.lines().filter(|line| {
+        let end = line.find(['{', ' ']).unwrap_or(line.len());
+        line[..end] == *name && labels.iter().all(|it| line.contains(it))
+    });
+    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 impl Drop for Running {

@@ -11,7 +11,7 @@ mod outbox;
 mod slab;
 
 pub use buffers::Buffers;
-pub use load::Load;
+pub use load::{Admitted, Load};
 pub use outbox::Outbox;
 pub use slab::{Id, Slab};
 

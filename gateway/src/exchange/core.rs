@@ -2,22 +2,23 @@
 
 use std::{
     cell::RefCell,
+    net::TcpListener,
     rc::{Rc, Weak},
     sync::Arc,
-    task::{Context, Waker},
+    task::Waker,
     time::Duration,
 };
 
 use bytes::BytesMut;
-use hangu_codecs::{Role, Scratch, Time};
+use hangu_codecs::{Scratch, Time};
 
-use super::{Exchange, NEVER, PostOffice, ending::Closed, failure::Failure, live, text::Texts};
+use super::{Exchange, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Texts};
 use crate::{
     clock,
     connection::{Connection, ConnectionId, Load, Outbox, Side, Slab, State, Talk},
-    io::{self, DialError, DriverKind},
+    io::DriverKind,
     snapshot::Snapshot,
-    telemetry::{AccessLog, Counters, ReasonPlace, Throttle},
+    telemetry::{AccessLog, Counters, Throttle},
     upstream::Endpoints,
 };
 
@@ -105,7 +106,11 @@ pub struct Core {
     /// The next tick panics, as a mistake outside of any connection would.
     #[cfg(feature = "test-hooks")]
     pub test_dies: bool,
-    draining_until: Option<Time>,
+    /// How far it is with stopping, once it was told to.
+    pub(super) stopping: Option<Stopping>,
+    /// Second descriptors of the listening sockets, each with the place of its listener: their
+    /// options can be changed while they are accepted on.
+    pub(crate) listening: Vec<(usize, TcpListener)>,
     /// The tasks that accept, to be woken when a listener is closed.
     pub(super) acceptors: Vec<Waker>,
 }
@@ -122,8 +127,8 @@ impl Core {
     ) -> Self {
         let now = clock::now();
         let random = now.as_micros() ^ (settings.worker as u64 + 1).wrapping_mul(RANDOM_STEP);
-        let mut endpoints = Endpoints::default();
-        endpoints.adapt(&snapshot.roster, random);
+        let mut endpoints = Endpoints::new(settings.workers);
+        endpoints.adapt(&snapshot.roster, random, now);
         Self {
             this,
             settings,
@@ -152,7 +157,8 @@ impl Core {
             random,
             #[cfg(feature = "test-hooks")]
             test_dies: false,
-            draining_until: None,
+            stopping: None,
+            listening: Vec::new(),
             acceptors: Vec::new(),
         }
     }
@@ -193,85 +199,6 @@ impl Core {
             monoio::spawn(live::read_all(work, id, socket));
         }
         id
-    }
-
-    /// Establishes a connection to an endpoint, for those that wait for one.
-    pub(crate) fn dial(&mut self, cluster: usize, endpoint: usize) {
-        let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
-        pool.dial_began();
-        let Some(work) = self.this.upgrade() else { return };
-        let Some((address, timeout)) = self.snapshot.dial(cluster, endpoint) else { return };
-        let driver = self.settings.driver;
-        monoio::spawn(async move {
-            let dialled = io::dial(address, timeout, driver).await;
-            work.with(|core| core.on_dialled(cluster, endpoint, dialled));
-        });
-    }
-
-    fn on_dialled(
-        &mut self,
-        cluster: usize,
-        endpoint: usize,
-        dialled: Result<io::Socket, DialError>,
-    ) {
-        self.now = clock::now();
-        if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
-            pool.dial_ended(dialled.is_ok());
-        }
-        let snapshot = Rc::clone(&self.snapshot);
-        let Some((address, _)) = snapshot.dial(cluster, endpoint) else { return };
-        let Some((protocol, _)) = snapshot.pool(cluster) else { return };
-        match dialled {
-            Ok(socket) => {
-                let codec =
-                    (protocol.codec)(Role::Client, snapshot.upstream_limits(cluster), self.now);
-                let side = Side::Upstream { cluster, endpoint };
-                let talk = Talk::Known { protocol, codec };
-                let id = self.admit(Connection::new(side, address, socket, talk, self.now));
-                self.shelter(id, |core| core.offer(id));
-            }
-            Err(error) => self.on_dial_failure(cluster, endpoint, &error),
-        }
-        self.work_off();
-    }
-
-    fn on_dial_failure(&mut self, cluster: usize, endpoint: usize, error: &DialError) {
-        let snapshot = Rc::clone(&self.snapshot);
-        let Some((protocol, limits)) = snapshot.pool(cluster) else { return };
-        self.counters.endpoint(cluster, endpoint).connect_failures.increment();
-        let reason = match error {
-            DialError::TimedOut => {
-                self.counters.cluster(cluster).connect_timeouts.increment();
-                "connect_timed_out"
-            }
-            DialError::Refused(_) => {
-                self.counters.cluster(cluster).connect_failures.increment();
-                "connect_failed"
-            }
-        };
-        self.counters.error(ReasonPlace::Upstream(cluster), reason);
-        tracing::debug!(cluster, endpoint, %error, "cannot connect");
-        let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
-        // Each exclusive dial was for one exchange, a shared one for all that wait; and so was the
-        // last one, when no connection stands that could still serve them.
-        let failed = if super::is_exclusive(protocol) && !pool.is_forsaken() {
-            pool.next_waiting().into_iter().collect()
-        } else {
-            pool.take_waiting()
-        };
-        for parts in failed {
-            self.counters.cluster(cluster).requests_pending.decrement();
-            let status = match error {
-                DialError::TimedOut => hangu_codecs::Status::TimedOut,
-                DialError::Refused(_) => hangu_codecs::Status::UpstreamFailed,
-            };
-            self.fail(super::ExchangeId::new(parts.0, parts.1), Failure::because(status, reason));
-        }
-        let pool = self.endpoints.pool(cluster, endpoint);
-        if pool.is_some_and(|pool| pool.should_dial(protocol.pooling, limits)) {
-            self.dial(cluster, endpoint);
-        }
-        self.endpoints.release(cluster, endpoint);
     }
 
     /// Sets the timer of a connection if something is due before the one that is set.
@@ -319,73 +246,14 @@ impl Core {
         };
         let own = match &connection.talk {
             Talk::Known { codec, .. } => codec.next_timeout().unwrap_or(NEVER),
-            Talk::Unknown => NEVER,
+            Talk::Unknown => self.goodbye_due(connection),
         };
         rest.min(head).min(own)
-    }
-
-    /// Accepts no more, tells every client so in its protocol's words, and ends when nothing is
-    /// in flight, at the latest after `grace`.
-    pub fn drain(&mut self, grace: Duration) {
-        self.now = clock::now();
-        self.draining_until = Some(self.now.after(grace));
-        self.acceptors.drain(..).for_each(Waker::wake);
-        self.say_goodbye_on(|_| true);
-        self.work_off();
-    }
-
-    /// Tells the clients of a listener that is closed.
-    pub(crate) fn say_goodbye_to(&mut self, listener: usize) {
-        self.say_goodbye_on(|it| it == listener);
-        self.work_off();
     }
 
     /// This state as its tasks hold it.
     pub(crate) fn work(&self) -> Option<Rc<Work>> {
         self.this.upgrade()
-    }
-
-    /// Tells the clients of some listeners in their protocol's words that no more requests are
-    /// taken; their connections end when nothing is in flight.
-    pub(super) fn say_goodbye_on(&mut self, mut is_meant: impl FnMut(usize) -> bool) {
-        for id in self.connections.ids() {
-            let Some(connection) = self.connections.get_mut(id) else { continue };
-            let Side::Downstream { listener } = connection.side else { continue };
-            if !is_meant(listener) {
-                continue;
-            }
-            match connection.codec() {
-                Some(codec) => {
-                    codec.drain();
-                    connection.wants_to_write(id, &mut self.outbox);
-                }
-                None => self.close(id, Closed::Done),
-            }
-            self.settle(id);
-        }
-    }
-
-    /// Whether no more is to be accepted on a listener; remembers the task that is to be woken
-    /// when that may have changed.
-    pub(crate) fn poll_closed(&mut self, listener: usize, context: &Context<'_>) -> bool {
-        if self.draining_until.is_some() || !self.snapshot.has_listener(listener) {
-            return true;
-        }
-        let waker = context.waker();
-        if !self.acceptors.iter().any(|it| it.will_wake(waker)) {
-            self.acceptors.push(waker.clone());
-        }
-        false
-    }
-
-    /// Whether the worker may end: it drains, and nothing is in flight or it took too long.
-    pub(crate) fn is_drained(&mut self, now: Time) -> bool {
-        let Some(until) = self.draining_until else { return false };
-        if now >= until {
-            return true;
-        }
-        let has_unsent = self.connections.iter_mut().any(|(_, it)| it.unsent_bytes() > 0);
-        self.exchanges.is_empty() && !has_unsent
     }
 
     /// The worker ends: closes what is still open and hands over the last of the access log.

@@ -141,6 +141,7 @@ impl Core {
             Side::Upstream { cluster, endpoint } => {
                 self.counters.cluster(cluster).connections_active.decrement();
                 self.counters.endpoint(cluster, endpoint).connections_active.decrement();
+                self.load.close_upstream(cluster);
                 self.on_upstream_gone(id, cluster, endpoint);
             }
         }

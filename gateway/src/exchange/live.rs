@@ -321,6 +321,9 @@ impl Core {
             }
         }
         self.scratch = Some(scratch);
+        if has_decoded {
+            self.say_goodbye_late(id);
+        }
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.input = input;

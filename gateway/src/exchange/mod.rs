@@ -6,14 +6,17 @@
 //! end. All of it runs on one worker and is synchronous: nothing here waits.
 
 mod core;
+mod dial;
 mod ending;
 mod failure;
 mod forwarded;
+mod limit;
 mod live;
 mod record;
 mod relay;
 mod reload;
 mod remote;
+mod stopping;
 mod text;
 
 pub use self::core::{Core, Settings, Work};
@@ -75,6 +78,12 @@ pub struct Exchange {
     pub failure: Option<&'static str>,
     /// The request asks for a tunnel (CONNECT).
     pub asks_connect: bool,
+    /// Where the process limits requests in flight, it was counted at its listener.
+    pub counts_downstream: bool,
+    /// And at the cluster with this place.
+    pub counts_upstream: Option<u32>,
+    /// Tries before this one.
+    pub retries: u8,
     /// What is logged of the request.
     pub text: Text,
     /// Bytes of body or frame that came from the client.
@@ -156,6 +165,9 @@ impl Core {
         if two_way && let Some(connection) = self.connections.get_mut(connection) {
             connection.join(stream, id.parts());
         }
+        if let Err(failure) = self.admit_request(id, listener) {
+            return self.fail(id, failure);
+        }
         if let Err(failure) = self.prepare(&snapshot, listener, connection, &mut head) {
             return self.fail(id, failure);
         }
@@ -168,6 +180,9 @@ impl Core {
         let series = self.series(&head);
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.series = series;
+        }
+        if let Err(failure) = self.admit_upstream_request(id, cluster) {
+            return self.fail_at(id, route, failure);
         }
         let Some(endpoint) = self.endpoints.pick(cluster, random) else {
             return self.fail_at(id, route, Status::NoUpstream.into());
@@ -219,6 +234,9 @@ impl Core {
             outcome: (!asked.two_way).then_some(Outcome::Oneway),
             failure: None,
             asks_connect: matches!(head, Head::HttpRequest(it) if it.method == Method::Connect),
+            counts_downstream: false,
+            counts_upstream: None,
+            retries: 0,
             text,
             received_bytes,
             sent_bytes: 0,

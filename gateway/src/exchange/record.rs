@@ -15,6 +15,7 @@ impl Core {
     /// Ends an exchange: lets both streams go, counts and logs.
     pub(super) fn complete(&mut self, id: ExchangeId) {
         let Some(mut exchange) = self.exchanges.remove(id) else { return };
+        self.release_request(&exchange);
         let upstream = std::mem::replace(&mut exchange.upstream, Upstream::Ended);
         self.let_upstream_go(&exchange, id, upstream);
         if let Peer::Local { connection, stream } = exchange.downstream {
@@ -155,7 +156,10 @@ impl Core {
             subject,
             route: exchange.route.map_or("", |it| snapshot.route_name(it)),
             cluster: exchange.target.map_or("", |it| snapshot.cluster_name(it.0)),
-            upstream: exchange.target.and_then(|it| snapshot.dial(it.0, it.1)).map(|it| it.0),
+            upstream: exchange
+                .target
+                .and_then(|it| snapshot.member(it.0, it.1))
+                .map(|it| it.address),
             outcome,
             failure: exchange.failure,
             received_bytes: exchange.received_bytes,

@@ -32,6 +32,13 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         exchange.received_bytes += data_bytes(&part);
         exchange.progress.request_ended |= ends;
+        self.hand_on(id, from, part);
+        self.complete_if_ended(id);
+    }
+
+    /// Gives a part of a request to its upstream, or to those that wait for one.
+    pub(super) fn hand_on(&mut self, id: ExchangeId, from: Option<ConnectionId>, part: Part<'_>) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
         match &mut exchange.upstream {
             Upstream::Waiting(parts) => {
                 parts.push(part.to_owned());
@@ -53,7 +60,6 @@ impl Core {
             // Nobody is there to take it: the codec drops what is left of the request.
             Upstream::None | Upstream::Ended => {}
         }
-        self.complete_if_ended(id);
     }
 
     fn send_on(

@@ -9,6 +9,7 @@ use super::{Core, ending::Closed};
 use crate::{
     clock,
     connection::{Connection, ConnectionId, Load},
+    io,
     snapshot::Snapshot,
     telemetry::Counters,
 };
@@ -36,16 +37,33 @@ impl Core {
         self.counters = counters;
         self.load = load;
         let random = self.random();
-        for id in self.endpoints.adapt(&snapshot.roster, random) {
+        for id in self.endpoints.adapt(&snapshot.roster, random, self.now) {
             self.close_idle(id);
         }
         if !is_same_config {
+            self.adjust_listeners(&before);
             self.say_goodbye_on(|place| {
                 before.has_listener(place) && !snapshot.has_listener(place)
             });
             self.acceptors.drain(..).for_each(Waker::wake);
         }
         self.work_off();
+    }
+
+    /// Gives listening sockets what the new settings say. Connections that were accepted keep
+    /// their options.
+    fn adjust_listeners(&self, before: &Snapshot) {
+        for (place, socket) in &self.listening {
+            let Some(then) = before.listener(*place) else { continue };
+            let Some(now) = self.snapshot.listener(*place) else { continue };
+            if (then.backlog, then.tcp) == (now.backlog, now.tcp) {
+                continue;
+            }
+            // Values that were checked are not refused.
+            if let Err(error) = io::adjust(socket, now.backlog, now.tcp) {
+                tracing::warn!(listener = now.name, %error, "cannot set options of a listener");
+            }
+        }
     }
 
     /// Closes a connection on which nothing is in flight.

@@ -236,6 +236,10 @@ impl Core {
             outcome: oneway.then_some(Outcome::Oneway),
             failure: None,
             asks_connect: false,
+            // Its other half was.
+            counts_downstream: false,
+            counts_upstream: None,
+            retries: 0,
             text: Text::default(),
             received_bytes: 0,
             sent_bytes: 0,

@@ -5,7 +5,9 @@ use std::{io, net::SocketAddr, time::Duration};
 use monoio::net::TcpStream;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 
-use super::{DriverKind, Socket};
+use hangu_config::Tcp;
+
+use super::{DriverKind, Socket, socket::set_options};
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -28,10 +30,12 @@ pub enum DialError {
 pub async fn dial(
     address: SocketAddr,
     timeout: Duration,
+    tcp: Tcp,
     driver: DriverKind,
 ) -> Result<Socket, DialError> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    set_options(&socket, tcp)?;
     match socket.connect(&address.into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}

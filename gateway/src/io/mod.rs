@@ -10,4 +10,4 @@ pub use accept::{Accepted, Acceptor};
 pub use dial::{DialError, dial};
 pub use driver::{Driver, DriverChoice, DriverKind};
 pub use signal::Signal;
-pub use socket::{Socket, bind};
+pub use socket::{Socket, adjust, bind};

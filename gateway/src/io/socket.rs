@@ -2,14 +2,15 @@
 
 use std::{
     io::{self, IoSlice},
-    net::{Shutdown, SocketAddr, TcpStream as StdStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream as StdStream},
     os::fd::{AsRawFd, BorrowedFd, RawFd},
 };
 
 use bytes::BytesMut;
+use hangu_config::Tcp;
 use monoio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags};
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 
 use super::DriverKind;
 
@@ -107,15 +108,11 @@ impl Socket {
 /// Pieces of one gathering write; more than some dozens save nothing.
 const PIECES_MAX: usize = 64;
 
-/// Connections that wait in the kernel to be accepted, per listening socket. The kernel caps it at
-/// `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
-
 /// A listening socket with `SO_REUSEPORT`, so that every worker has one of its own.
 ///
 /// # Errors
 /// The system's; the address in use above all.
-pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub fn bind(address: SocketAddr, backlog: u32, tcp: Tcp) -> io::Result<TcpListener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -123,6 +120,34 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    set_options(&socket, tcp)?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
+}
+
+/// Gives a listening socket another backlog and other options; connections that were accepted
+/// keep theirs.
+///
+/// # Errors
+/// The system's.
+pub fn adjust(listener: &TcpListener, backlog: u32, tcp: Tcp) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    set_options(&socket, tcp)?;
+    // A socket that listens already only gets the new backlog (listen(2)).
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+/// Sets how a peer that is gone without a word is noticed. Accepted connections inherit it from
+/// the listening socket.
+pub(super) fn set_options(socket: &RawSocket, tcp: Tcp) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(tcp.user_timeout))?;
+    match tcp.keepalive {
+        None => socket.set_keepalive(false),
+        Some(keepalive) => socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(keepalive.idle)
+                .with_interval(keepalive.interval)
+                .with_retries(keepalive.probes),
+        ),
+    }
 }

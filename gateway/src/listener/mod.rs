@@ -23,7 +23,7 @@ pub fn bind_all<'c>(
     listeners: impl Iterator<Item = &'c Listener>,
     workers: usize,
 ) -> Result<Vec<Sockets>, BindError> {
-    listeners.map(|it| bind(&it.name, it.address, workers)).collect()
+    listeners.map(|it| bind(it, workers)).collect()
 }
 
 /// A listener could not be bound.
@@ -49,17 +49,18 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-fn bind(listener: &str, address: SocketAddr, workers: usize) -> Result<Sockets, BindError> {
-    let failed = |error| BindError { listener: listener.to_owned(), address, error };
+fn bind(listener: &Listener, workers: usize) -> Result<Sockets, BindError> {
+    let Listener { address, backlog, tcp, .. } = *listener;
+    let failed = |error| BindError { listener: listener.name.clone(), address, error };
     // SO_REUSEPORT would let two gateways share an address unnoticed: ask for it alone first.
     if address.port() != 0 {
         drop(TcpListener::bind(address).map_err(failed)?);
     }
-    let first = crate::io::bind(address).map_err(failed)?;
+    let first = crate::io::bind(address, backlog, tcp).map_err(failed)?;
     let address = first.local_addr().map_err(failed)?;
     let mut sockets = vec![first];
     while sockets.len() < workers {
-        sockets.push(crate::io::bind(address).map_err(failed)?);
+        sockets.push(crate::io::bind(address, backlog, tcp).map_err(failed)?);
     }
     Ok(Sockets { address, sockets })
 }

@@ -10,7 +10,7 @@ pub use roster::{ClusterPlace, Discovered, Lease, ListenerPlace, Member, Roster}
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hangu_codecs::{Head, Limits, Protocol};
-use hangu_config::{Cluster, Config, Listener};
+use hangu_config::{Cluster, Config, Listener, Tcp};
 
 use crate::{
     route::{CompileError, RouteTable},
@@ -229,10 +229,12 @@ impl Snapshot {
         self.cluster(cluster).is_some_and(|it| it.share_connections)
     }
 
-    /// Address of an endpoint, and how long connecting to it may take.
-    pub fn dial(&self, cluster: usize, endpoint: usize) -> Option<(SocketAddr, Duration)> {
+    /// Address of an endpoint, how long connecting to it may take, and the options of the
+    /// connection.
+    pub fn dial(&self, cluster: usize, endpoint: usize) -> Option<(SocketAddr, Duration, Tcp)> {
         let address = self.member(cluster, endpoint)?.address;
-        Some((address, self.cluster(cluster)?.connect_timeout))
+        let settings = self.cluster(cluster)?;
+        Some((address, settings.connect_timeout, settings.tcp))
     }
 
     /// Name of a listener.

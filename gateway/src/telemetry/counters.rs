@@ -100,6 +100,8 @@ pub struct ClusterCounters {
     pub requests_active: Counter,
     /// Level: requests that wait for a connection.
     pub requests_pending: Counter,
+    /// Further tries of requests that no endpoint had begun to work on.
+    pub retries: Counter,
     /// Requests whose deadline passed.
     pub timeouts: Counter,
     /// Requests that were given up because their client went away.

@@ -596,6 +596,13 @@ const CLUSTER_COUNTERS: &[(Family, Pick<ClusterCounters>)] = &[
     (gauge("hangu_upstream_requests_pending", "Requests that wait for a connection."), |it| {
         &it.requests_pending
     }),
+    (
+        counter(
+            "hangu_upstream_retries_total",
+            "Further tries of requests that no endpoint had begun to work on.",
+        ),
+        |it| &it.retries,
+    ),
     (counter("hangu_upstream_timeouts_total", "Requests whose deadline passed."), |it| {
         &it.timeouts
     }),

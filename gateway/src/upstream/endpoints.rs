@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
+use hangu_codecs::Time;
+use hangu_config::Retry;
+
 use super::Pool;
 use crate::{
-    cluster::{Balance, EndpointState},
+    cluster::{Balance, Budget, EndpointState},
     connection::ConnectionId,
     snapshot::{ClusterPlace, Lease, Member, Roster},
 };
 
 /// The endpoints of all clusters, by the places of the roster.
-#[derive(Default)]
 pub struct Endpoints {
     clusters: Vec<Cluster>,
+    /// Of how many workers this is one.
+    workers: usize,
 }
 
 struct Cluster {
@@ -25,6 +29,8 @@ struct Cluster {
     /// The place of each state.
     places: Vec<usize>,
     endpoints: Vec<Endpoint>,
+    retry: Retry,
+    budget: Budget,
 }
 
 #[derive(Default)]
@@ -54,14 +60,19 @@ impl Endpoint {
 }
 
 impl Endpoints {
+    /// None yet, for one of so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { clusters: Vec::new(), workers }
+    }
+
     /// Takes on a new roster. Clusters and endpoints that are as they were are not touched. Gives
     /// the connections without a stream of endpoints that get no new requests.
-    pub fn adapt(&mut self, roster: &Roster, random: u64) -> Vec<ConnectionId> {
+    pub fn adapt(&mut self, roster: &Roster, random: u64, now: Time) -> Vec<ConnectionId> {
         let mut unwanted = Vec::new();
-        for (place, now) in roster.clusters().iter().enumerate() {
-            match self.clusters.get_mut(place) {
-                Some(cluster) => cluster.adapt(now, random, &mut unwanted),
-                None => self.clusters.push(Cluster::new(now, random)),
+        for (index, place) in roster.clusters().iter().enumerate() {
+            match self.clusters.get_mut(index) {
+                Some(cluster) => cluster.adapt(place, random, &mut unwanted),
+                None => self.clusters.push(Cluster::new(place, random, self.workers, now)),
             }
         }
         unwanted
@@ -85,8 +96,34 @@ impl Endpoints {
         cluster.and_then(|it| it.endpoints.get(endpoint)).is_some_and(Endpoint::takes_requests)
     }
 
+    /// Another endpoint for a request that one of them could not take, if there is one and the
+    /// cluster's budget allows a further try.
+    pub fn pick_again(
+        &mut self,
+        cluster: usize,
+        not: usize,
+        tries: u8,
+        random: u64,
+        now: Time,
+    ) -> Option<usize> {
+        let workers = self.workers;
+        let cluster = self.clusters.get_mut(cluster)?;
+        if tries >= cluster.retry.attempts_max {
+            return None;
+        }
+        let pick = |step: u64| {
+            let state = cluster.balance.pick(&cluster.states, random.wrapping_add(step))?;
+            cluster.places.get(state).copied()
+        };
+        let other = (0..PICKS_MAX).map_while(pick).find(|it| *it != not)?;
+        cluster.budget.take(cluster.retry.budget, workers, now).then_some(other)
+    }
+
     /// An exchange was given to an endpoint.
     pub fn began(&mut self, cluster: usize, endpoint: usize) {
+        if let Some(cluster) = self.clusters.get_mut(cluster) {
+            cluster.budget.deposit(cluster.retry.budget);
+        }
         self.count(cluster, endpoint, |active| active.saturating_add(1));
     }
 
@@ -117,9 +154,14 @@ impl Endpoints {
     }
 }
 
+/// Picks until another endpoint than the last one comes; a balance of unequal weights may give
+/// the same several times.
+const PICKS_MAX: u64 = 8;
+
 impl Cluster {
-    fn new(place: &ClusterPlace, random: u64) -> Self {
+    fn new(place: &ClusterPlace, random: u64, workers: usize, now: Time) -> Self {
         let kind = place.settings.balance;
+        let retry = place.settings.retry;
         let mut cluster = Self {
             members: Arc::new([]),
             kind,
@@ -127,12 +169,15 @@ impl Cluster {
             states: Vec::new(),
             places: Vec::new(),
             endpoints: Vec::new(),
+            retry,
+            budget: Budget::new(retry.budget, workers, now),
         };
         cluster.rebuild(place, random);
         cluster
     }
 
     fn adapt(&mut self, now: &ClusterPlace, random: u64, unwanted: &mut Vec<ConnectionId>) {
+        self.retry = now.settings.retry;
         let is_same = Arc::ptr_eq(&self.members, &now.members) && self.kind == now.settings.balance;
         if is_same {
             return;

@@ -132,12 +132,14 @@ async fn accept_all(work: Rc<Work>, listener: usize, mut acceptor: Acceptor) {
         };
         if stopped {
             // Closing the socket would reset those that queue; the kernel has accepted them, so
-            // they are taken and told as all others are.
+            // they are taken, served once and told.
             while let Turn::More = accept_some(&work, listener, &mut acceptor, &mut warned) {}
-            return work.with(|core| core.say_goodbye_to(listener));
+            return work.with(|core| core.listening.retain(|it| it.0 != listener));
         }
-        if let Turn::Failed = accept_some(&work, listener, &mut acceptor, &mut warned) {
-            monoio::time::sleep(ACCEPT_PAUSE).await;
+        match accept_some(&work, listener, &mut acceptor, &mut warned) {
+            Turn::More | Turn::Done => {}
+            Turn::Failed => monoio::time::sleep(ACCEPT_PAUSE).await,
+            Turn::Early(wait) => monoio::time::sleep(wait.min(TICK_MAX)).await,
         }
     }
 }
@@ -150,6 +152,8 @@ enum Turn {
     Done,
     /// The next try would fail like the last.
     Failed,
+    /// The next connection is not due at the listener's rate before this; it waits in the kernel.
+    Early(Duration),
 }
 
 fn accept_some(
@@ -159,6 +163,10 @@ fn accept_some(
     warned: &mut Throttle,
 ) -> Turn {
     for _ in 0..ACCEPTS_PER_TURN {
+        let wait = work.with(|core| core.load.accept_after(listener, clock::now()));
+        if !wait.is_zero() {
+            return Turn::Early(wait);
+        }
         match acceptor.accept() {
             Accepted::Connection(stream, peer) => {
                 work.with(|core| core.place(listener, stream, peer));
@@ -194,6 +202,7 @@ impl Core {
     pub fn listen(&mut self, sockets: Vec<(usize, TcpListener)>) -> io::Result<()> {
         let Some(work) = self.work() else { return Ok(()) };
         for (listener, socket) in sockets {
+            self.listening.push((listener, socket.try_clone()?));
             let acceptor = Acceptor::new(socket)?;
             monoio::spawn(accept_all(Rc::clone(&work), listener, acceptor));
         }
