@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::gateway::{Directory, Running, ask, binary, config, free_port};
 
-const OK: i32 = 0;
+pub(crate) const OK: i32 = 0;
 const USAGE: i32 = 64;
-const UNAVAILABLE: i32 = 69;
-const BAD_CONFIG: i32 = 78;
+pub(crate) const UNAVAILABLE: i32 = 69;
+pub(crate) const BAD_CONFIG: i32 = 78;
 
-fn hangu(arguments: &[&str]) -> (i32, String) {
+pub(crate) fn hangu(arguments: &[&str]) -> (i32, String) {
     let run = Command::new("timeout")
         .arg("20")
         .arg(binary())
@@ -24,7 +24,7 @@ fn hangu(arguments: &[&str]) -> (i32, String) {
     (run.status.code().unwrap_or(-1), text)
 }
 
-fn valid() -> Value {
+pub(crate) fn valid() -> Value {
     let hosts = json!([{"name": "h", "domains": ["*"], "routes": [
         {"match": {"prefix": "/"}, "route": {"cluster": "main"}},
     ]}]);
@@ -95,7 +95,18 @@ fn a_wrong_command_line_is_told_as_such() {
     assert!(code == OK && text.contains(env!("CARGO_PKG_VERSION")), "{text}");
     let (code, text) = hangu(&["--help"]);
     assert_eq!(code, OK);
-    for command in ["run", "check", "stop", "demo", "version"] {
+    for command in [
+        "run",
+        "check",
+        "reload",
+        "endpoint",
+        "log-level",
+        "stop",
+        "demo",
+        "completions",
+        "man",
+        "version",
+    ] {
         assert!(text.contains(command), "no {command} in:\n{text}");
     }
 }
@@ -179,7 +190,10 @@ fn every_command_and_flag_that_a_page_shows_is_one() {
         let shown = text.lines().chain(text.split('`').skip(1).step_by(2));
         for command in shown.filter_map(|it| it.trim().strip_prefix("hangu ")) {
             let words: Vec<_> = command.split_whitespace().collect();
-            let is_name = |it: &&&str| it.chars().all(|letter| letter.is_ascii_lowercase());
+            let is_name = |it: &&&str| {
+                it.starts_with(|first: char| first.is_ascii_lowercase())
+                    && it.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
+            };
             let Some(name) = words.first().filter(is_name) else { continue };
             let (code, help) = hangu(&[name, "--help"]);
             assert_eq!(code, OK, "{}: `hangu {command}`: {help}", page.display());

@@ -60,7 +60,8 @@ impl Drop for Directory {
 pub(crate) struct Running {
     pub(crate) process: Process,
     pub(crate) admin: SocketAddr,
-    _directory: Directory,
+    pub(crate) directory: Directory,
+    config: Value,
 }
 
 impl Running {
@@ -77,9 +78,20 @@ impl Running {
         let file = directory.write("hangu.yaml", &config.to_string());
         let process =
             Process::start("hangu", Command::new(binary()).args(["run", "--config"]).arg(file));
-        let mut running = Self { process, admin, _directory: directory };
+        let mut running = Self { process, admin, directory, config };
         running.wait_until_ready();
         running
+    }
+
+    /// Its configuration as it was written last.
+    pub(crate) fn config(&self) -> Value {
+        self.config.clone()
+    }
+
+    /// Writes another configuration in the place of its own.
+    pub(crate) fn write(&mut self, config: &Value) {
+        self.config = config.clone();
+        self.directory.write("hangu.yaml", &config.to_string());
     }
 
     fn wait_until_ready(&mut self) {

@@ -12,3 +12,4 @@ mod demo;
 mod gateway;
 mod java;
 mod nginx;
+mod operation;
