@@ -40,7 +40,7 @@ impl Budget {
     /// Whether one more try is allowed; takes it if so.
     pub fn take(&mut self, settings: RetryBudget, workers: usize, now: Time) -> bool {
         let rate = per_second(settings, workers);
-        let passed = self.filled_at.until(now).min(Duration::from_secs(1));
+        let passed = self.filled_at.since(now).min(Duration::from_secs(1));
         let added = u128::from(rate) * passed.as_micros() / 1_000_000;
         if added > 0 {
             let added = u64::try_from(added).unwrap_or(rate);
