@@ -23,3 +23,9 @@ pub fn retry<T>(patience: Duration, mut attempt: impl FnMut() -> Option<T>) -> O
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Lets time pass that belongs to a measurement.
+#[allow(clippy::disallowed_methods, reason = "the wait is what is measured, nothing is awaited")]
+pub fn wait(duration: Duration) {
+    std::thread::sleep(duration);
+}

@@ -8,10 +8,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::backend::Backend;
+use crate::idle;
 use crate::load::{Latency, Load};
+use crate::machine::Machine;
 use crate::process;
-use crate::proxy::{Plan, Presence, Programs, Proxy, Running, Upstreams};
-use crate::workload::Workload;
+use crate::proxy::{Plan, Presence, Programs, Proxy, Role, Running, Upstreams};
+use crate::workload::{Measure, Pace, Workload};
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -22,12 +24,18 @@ pub struct Settings {
     pub proxies: Vec<&'static Proxy>,
     /// What becomes of a peer that is not installed.
     pub missing: Missing,
-    /// Rounds of each proxy and workload.
+    /// Paces of a workload at most: one is enough to see whether answers are right.
+    pub paces_max: usize,
+    /// Rounds of each proxy, workload and pace.
     pub rounds: usize,
     /// Measured time of a round.
     pub round: Duration,
     /// Time before it, in which connections are made and caches fill.
     pub warmup: Duration,
+    /// How long idle connections are left alone.
+    pub idle_wait: Duration,
+    /// Idle connections at most, whatever the workload says.
+    pub idle_connections_max: usize,
     /// Where configurations and logs go.
     pub directory: PathBuf,
     /// Where programs are.
@@ -45,30 +53,47 @@ pub enum Missing {
 
 impl Settings {
     fn may_do_without(&self, proxy: &Proxy) -> bool {
-        self.missing == Missing::LeftOut && proxy.presence == Presence::Optional
+        self.missing == Missing::LeftOut && proxy.presence != Presence::Required
     }
 }
 
 /// All that a comparison found.
 #[derive(Debug, Default, Serialize)]
 pub struct Comparison {
+    /// Where it ran.
+    pub machine: Machine,
     /// Proxies and what they say their versions are.
     pub versions: Vec<(&'static str, String)>,
     /// Things that make the figures less than they seem.
     pub warnings: Vec<String>,
-    /// One per workload and proxy, in this order.
+    /// One per workload, pace and proxy, in this order.
     pub series: Vec<Series>,
+    /// One per workload of idle connections and proxy.
+    pub idle: Vec<IdleSeries>,
 }
 
-/// The rounds of one proxy with one workload.
+/// The rounds of one proxy with one workload at one pace.
 #[derive(Debug, Serialize)]
 pub struct Series {
     /// The workload's name.
     pub workload: &'static str,
+    /// When requests were sent.
+    pub pace: Pace,
     /// The proxy's name.
     pub proxy: &'static str,
     /// In the order in which they were run; round N of all proxies ran side by side.
     pub rounds: Vec<Round>,
+}
+
+/// The rounds of one proxy with idle connections.
+#[derive(Debug, Serialize)]
+pub struct IdleSeries {
+    /// The workload's name.
+    pub workload: &'static str,
+    /// The proxy's name.
+    pub proxy: &'static str,
+    /// Each with the proxy started anew.
+    pub rounds: Vec<idle::Round>,
 }
 
 /// One measured window.
@@ -96,25 +121,28 @@ impl Comparison {
     #[must_use]
     pub fn is_right(&self) -> bool {
         let mut rounds = self.series.iter().flat_map(|series| &series.rounds);
+        let mut idle = self.idle.iter().flat_map(|series| &series.rounds);
         rounds.all(|round| round.requests > 0 && round.errors.is_empty())
+            && idle.all(|round| round.errors.is_empty())
     }
 }
+
+/// Idle connections need a wait in each round, and their memory varies little.
+const IDLE_ROUNDS_MAX: usize = 3;
 
 /// Runs all rounds; `tell` is told what goes on.
 ///
 /// # Errors
-/// The backend or the yardstick cannot be started, or a proxy ends while it is measured.
+/// The backend or a proxy that is needed cannot be started, or one ends while it is measured.
 pub fn run(settings: &Settings, tell: &mut dyn FnMut(&str)) -> io::Result<Comparison> {
-    let mut comparison = Comparison::default();
+    let mut comparison = Comparison { machine: Machine::this(), ..Comparison::default() };
     let stage = Stage::set(settings, &mut comparison)?;
     for workload in &settings.workloads {
-        tell(&format!("{}:", workload.name));
-        comparison.series.extend(compare(settings, workload, &stage.running, tell)?);
-    }
-    for proxy in &stage.running {
-        for stray in proxy.process.family().strays(stage.cores.proxy)? {
-            let name = proxy.proxy.name;
-            comparison.warnings.push(format!("{name}: thread {stray} was not on its core"));
+        match workload.measure {
+            Measure::Requests(paces) => {
+                compare(&stage, workload, paces, &mut comparison, tell)?;
+            }
+            Measure::IdleConnections => compare_idle(&stage, workload, &mut comparison, tell)?,
         }
     }
     Ok(comparison)
@@ -130,40 +158,93 @@ pub fn hold(
     tell: &mut dyn FnMut(&str),
     until: impl FnOnce(),
 ) -> io::Result<()> {
-    let stage = Stage::set(settings, &mut Comparison::default())?;
-    for proxy in &stage.running {
-        let pids = proxy.process.family();
-        tell(&format!("{}: {pids}", proxy.proxy.name));
-        for workload in &settings.workloads {
-            if (proxy.proxy.carries)(workload.protocol) {
-                let address = proxy.address(workload.protocol);
-                tell(&format!("  load --target {address} --workload {}", workload.name));
-            }
+    let mut comparison = Comparison::default();
+    let stage = Stage::set(settings, &mut comparison)?;
+    let mut held = Vec::new();
+    for workload in &settings.workloads {
+        for proxy in stage.start_all(workload, &mut comparison)? {
+            let (pids, address) = (proxy.process.family(), proxy.address());
+            tell(&format!("{}: {pids}", proxy.proxy.name));
+            tell(&format!("  load --target {address} --workload {}", workload.name));
+            held.push(proxy);
         }
     }
     until();
     Ok(())
 }
 
-/// The backend and the proxies, each on its core.
-struct Stage {
+/// The backend on its core, and the proxies that can be started on theirs.
+struct Stage<'a> {
+    settings: &'a Settings,
     cores: Cores,
-    running: Vec<Running>,
+    upstreams: Upstreams,
+    proxies: Vec<&'static Proxy>,
 }
 
-impl Stage {
-    fn set(settings: &Settings, comparison: &mut Comparison) -> io::Result<Self> {
+impl<'a> Stage<'a> {
+    fn set(settings: &'a Settings, comparison: &mut Comparison) -> io::Result<Self> {
+        process::raise_descriptor_limit()?;
         let cores = Cores::choose(&mut comparison.warnings)?;
         let backend = Backend::bind(LOOPBACK, LOOPBACK)?;
         let upstreams = Upstreams { http: backend.http_address()?, bolt: backend.bolt_address()? };
-        // Proxies first, from a thread that may use their core; then this thread leaves it.
-        let running = start_all(settings, upstreams, cores.proxy, comparison)?;
         process::pin_thread(cores.load)?;
         // The thread inherits the core. It ends with the process: the bench has nothing to do
         // after it.
         std::thread::Builder::new().name("backend".into()).spawn(move || backend.run())?;
-        Ok(Self { cores, running })
+        let proxies = installed(settings, comparison)?;
+        Ok(Self { settings, cores, upstreams, proxies })
     }
+
+    /// The proxies that this workload can be put to, each started for it.
+    fn start_all(
+        &self,
+        workload: &Workload,
+        comparison: &mut Comparison,
+    ) -> io::Result<Vec<Running>> {
+        let mut running = Vec::new();
+        for proxy in self.proxies.iter().filter(|it| (it.carries)(workload)) {
+            running.extend(self.start(proxy, workload, comparison)?);
+        }
+        Ok(running)
+    }
+
+    /// `None` if it cannot be started and may be left out.
+    fn start(
+        &self,
+        proxy: &Proxy,
+        workload: &Workload,
+        comparison: &mut Comparison,
+    ) -> io::Result<Option<Running>> {
+        let settings = self.settings;
+        let directory = settings.directory.join(workload.name).join(proxy.name);
+        let plan = Plan::new(directory, self.upstreams, &settings.programs, workload)?;
+        match proxy.start(plan, self.cores.proxy) {
+            Ok(running) => Ok(Some(running)),
+            Err(error) if settings.may_do_without(proxy) => {
+                let workload = workload.name;
+                comparison.warnings.push(format!("left out of {workload}: {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn installed(settings: &Settings, comparison: &mut Comparison) -> io::Result<Vec<&'static Proxy>> {
+    let mut proxies = Vec::new();
+    for proxy in &settings.proxies {
+        match (proxy.version)(&settings.programs) {
+            Ok(version) => {
+                comparison.versions.push((proxy.name, version));
+                proxies.push(*proxy);
+            }
+            Err(error) if settings.may_do_without(proxy) => {
+                comparison.warnings.push(format!("{} is left out: {error}", proxy.name));
+            }
+            Err(error) => return Err(io::Error::other(format!("{}: {error}", proxy.name))),
+        }
+    }
+    Ok(proxies)
 }
 
 /// Which core does what.
@@ -186,62 +267,74 @@ impl Cores {
     }
 }
 
-fn start_all(
-    settings: &Settings,
-    upstreams: Upstreams,
-    core: usize,
-    comparison: &mut Comparison,
-) -> io::Result<Vec<Running>> {
-    let mut running = Vec::new();
-    for proxy in &settings.proxies {
-        match (proxy.version)(&settings.programs) {
-            Ok(version) => comparison.versions.push((proxy.name, version)),
-            Err(error) if settings.may_do_without(proxy) => {
-                comparison.warnings.push(format!("{} is left out: {error}", proxy.name));
-                continue;
-            }
-            Err(error) => return Err(io::Error::other(format!("{}: {error}", proxy.name))),
-        }
-        let directory = settings.directory.join(proxy.name);
-        let plan = Plan::new(directory, upstreams, &settings.programs)?;
-        running.push(proxy.start(plan, core)?);
-    }
-    Ok(running)
-}
-
 fn compare(
-    settings: &Settings,
+    stage: &Stage<'_>,
     workload: &Workload,
-    running: &[Running],
+    paces: &[Pace],
+    comparison: &mut Comparison,
     tell: &mut dyn FnMut(&str),
-) -> io::Result<Vec<Series>> {
-    let able: Vec<_> = running.iter().filter(|it| (it.proxy.carries)(workload.protocol)).collect();
-    let series =
-        |it: &&Running| Series { workload: workload.name, proxy: it.proxy.name, rounds: vec![] };
-    let mut all: Vec<Series> = able.iter().map(series).collect();
-    for number in 1..=settings.rounds {
-        for (proxy, series) in able.iter().zip(&mut all) {
-            let round = measure(settings, workload, proxy)?;
-            tell(&format!(
-                "  round {number} {:12} {:8.2} us CPU {:9.0} requests/s {} errors",
-                series.proxy,
-                round.cpu_us,
-                round.requests_per_second,
-                round.errors.iter().map(|(_, count)| count).sum::<u64>(),
-            ));
-            series.rounds.push(round);
+) -> io::Result<()> {
+    let running = stage.start_all(workload, comparison)?;
+    for proxy in &running {
+        check_routes(proxy, comparison)?;
+    }
+    for pace in paces.iter().take(stage.settings.paces_max) {
+        tell(&format!("{}, {pace}:", workload.name));
+        let begin = comparison.series.len();
+        comparison.series.extend(running.iter().map(|it| Series {
+            workload: workload.name,
+            pace: *pace,
+            proxy: it.proxy.name,
+            rounds: Vec::new(),
+        }));
+        for number in 1..=stage.settings.rounds {
+            for (proxy, series) in running.iter().zip(&mut comparison.series[begin..]) {
+                let round = measure(stage.settings, *pace, proxy)?;
+                tell(&format!(
+                    "  round {number} {:12} {:8.2} us CPU {:9.0} requests/s {} errors",
+                    series.proxy,
+                    round.cpu_us,
+                    round.requests_per_second,
+                    round.errors.iter().map(|(_, count)| count).sum::<u64>(),
+                ));
+                series.rounds.push(round);
+            }
         }
     }
-    Ok(all)
+    for proxy in &running {
+        for stray in proxy.process.family().strays(stage.cores.proxy)? {
+            let (name, workload) = (proxy.proxy.name, workload.name);
+            let warning = format!("{name}, {workload}: thread {stray} was not on its core");
+            comparison.warnings.push(warning);
+        }
+    }
+    Ok(())
 }
 
-fn measure(settings: &Settings, workload: &Workload, proxy: &Running) -> io::Result<Round> {
-    let target = proxy.address(workload.protocol);
+/// Where there are many routes, a request that fits none must not be answered as if it fitted:
+/// such a proxy would not have looked for the route at all.
+fn check_routes(proxy: &Running, comparison: &mut Comparison) -> io::Result<()> {
+    let (true, Some(astray)) = (proxy.proxy.role != Role::Yardstick, proxy.workload().astray())
+    else {
+        return Ok(());
+    };
+    let mut single = crate::load::Single::connect(proxy.address(), &astray, 0)?;
+    if single.ask().is_ok() {
+        let name = proxy.proxy.name;
+        comparison.warnings.push(format!("{name}: answers a request that no route takes"));
+    }
+    Ok(())
+}
+
+fn measure(settings: &Settings, pace: Pace, proxy: &Running) -> io::Result<Round> {
+    let target = proxy.address();
+    let workload = proxy.workload();
     let step = |step: &str, error: io::Error| {
         let name = proxy.proxy.name;
         io::Error::other(format!("{name}, {}: {step}: {error}", workload.name))
     };
-    let mut load = Load::connect(target, *workload).map_err(|error| step("connect", error))?;
+    let mut load =
+        Load::connect(target, *workload, pace).map_err(|error| step("connect", error))?;
     let warmed = load.run(settings.warmup).map_err(|error| step("warm-up", error))?;
     let family = proxy.process.family();
     let before = family.cpu()?;
@@ -258,6 +351,43 @@ fn measure(settings: &Settings, workload: &Workload, proxy: &Running) -> io::Res
         errors: faults.map(|(fault, count)| (fault.to_string(), count)).collect(),
         resident_bytes: family.resident_bytes()?,
     })
+}
+
+fn compare_idle(
+    stage: &Stage<'_>,
+    workload: &Workload,
+    comparison: &mut Comparison,
+    tell: &mut dyn FnMut(&str),
+) -> io::Result<()> {
+    let settings = stage.settings;
+    let connections = workload.connections.min(settings.idle_connections_max);
+    let plan = idle::Plan { connections, wait: settings.idle_wait };
+    tell(&format!("{}:", workload.name));
+    let mut all: Vec<IdleSeries> = Vec::new();
+    for number in 1..=settings.rounds.min(IDLE_ROUNDS_MAX) {
+        for proxy in stage.proxies.iter().filter(|it| (it.carries)(workload)) {
+            let Some(running) = stage.start(proxy, workload, comparison)? else { continue };
+            let round = idle::measure(plan, &running)
+                .map_err(|error| io::Error::other(format!("{}: {error}", proxy.name)))?;
+            tell(&format!(
+                "  round {number} {:12} {:8.2} KiB a connection, {:8.2} later, {} errors",
+                proxy.name,
+                round.added() / 1024.0,
+                round.added_later() / 1024.0,
+                round.errors.iter().map(|(_, count)| count).sum::<u64>(),
+            ));
+            match all.iter_mut().find(|series| series.proxy == proxy.name) {
+                Some(series) => series.rounds.push(round),
+                None => all.push(IdleSeries {
+                    workload: workload.name,
+                    proxy: proxy.name,
+                    rounds: vec![round],
+                }),
+            }
+        }
+    }
+    comparison.idle.extend(all);
+    Ok(())
 }
 
 const LOOPBACK: SocketAddr =

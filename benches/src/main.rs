@@ -3,18 +3,18 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use hangu_benches::backend::Backend;
-use hangu_benches::compare::{self, Missing, Settings};
+use hangu_benches::compare::{self, Comparison, Missing, Settings};
 use hangu_benches::load::Load;
-use hangu_benches::proxy::{PROXIES, Programs, Proxy};
+use hangu_benches::proxy::{PROXIES, Presence, Programs, Proxy};
 use hangu_benches::relay::{self, Hop};
-use hangu_benches::report;
 use hangu_benches::workload::{self, Pace, Protocol, WORKLOADS, Workload};
+use hangu_benches::{codecs, plot, record, report};
 
 use rustix::process::Signal;
 
@@ -45,10 +45,21 @@ struct Compare {
     /// The gateway's program; without it the one beside this program.
     #[arg(long, value_name = "PATH")]
     hangu: Option<PathBuf>,
-    /// Print JSON with every round instead of a table.
+    /// Where the peers are that `benches/compare install` builds and downloads; without it
+    /// `peers` in the directory above this program's.
+    #[arg(long, value_name = "DIRECTORY")]
+    peers: Option<PathBuf>,
+    /// Print JSON with every round instead of tables.
     #[arg(long)]
     json: bool,
+    /// Also write results.md, results.svg and results.json there.
+    #[arg(long, value_name = "DIRECTORY")]
+    output: Option<PathBuf>,
+    /// Also put the tables between the marks of this document, and the plot beside it.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// One round of half a second each: whether all answers are right, not how fast they come.
+    /// Without other names only the relay, the gateway and nginx.
     #[arg(long)]
     smoke: bool,
     /// Keep the configurations and logs of the proxies, and say where.
@@ -56,10 +67,22 @@ struct Compare {
     keep: bool,
 }
 
+/// What a relay stands on.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Driver {
+    /// epoll, edge-triggered.
+    Epoll,
+    /// io_uring by way of monoio, set up as the gateway sets it up.
+    Monoio,
+}
+
 #[derive(Debug, Subcommand)]
 enum Part {
     /// The byte relay: the yardstick.
     Relay {
+        /// What it stands on.
+        #[arg(long, default_value = "epoll")]
+        driver: Driver,
         /// Where clients connect; may be given again.
         #[arg(long, required = true)]
         listen: Vec<SocketAddr>,
@@ -78,6 +101,12 @@ enum Part {
     },
     /// Start proxies and backend, say where they are, and end them when the input ends: to profile.
     Hold(Compare),
+    /// Instructions and allocations of the codecs, without sockets.
+    Codecs {
+        /// Also put the table between the marks of this document.
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
+    },
     /// The clients in front of a proxy, or of the backend itself.
     Load {
         /// Where to connect.
@@ -86,7 +115,7 @@ enum Part {
         /// The workload.
         #[arg(long, value_parser = workload_named)]
         workload: &'static Workload,
-        /// Another number of connections.
+        /// Another number of connections; the pace is the workload's first.
         #[arg(long)]
         connections: Option<usize>,
         /// Another number of requests in flight on each; HTTP/1.1 has one.
@@ -124,8 +153,9 @@ fn compare(arguments: Compare) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.json {
         println!("{}", report::json(&comparison)?);
     } else {
-        print!("{}", report::table(&comparison));
+        print!("{}", report::markdown(&comparison));
     }
+    arguments.write(&comparison)?;
     Ok(if comparison.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -158,13 +188,13 @@ impl Compare {
             Some(path) => path.canonicalize()?,
             None => bench.with_file_name("hangu"),
         };
+        let peers = match &self.peers {
+            Some(path) => path.clone(),
+            None => bench.parent().unwrap_or(Path::new(".")).with_file_name("peers"),
+        };
         let (rounds, seconds) = if self.smoke { (1, 0.5) } else { (self.rounds, self.seconds) };
         let round = Duration::try_from_secs_f64(seconds)?;
-        let (proxies, missing) = if self.proxies.is_empty() {
-            (PROXIES.iter().collect(), Missing::LeftOut)
-        } else {
-            (self.proxies.clone(), Missing::Fails)
-        };
+        let missing = if self.proxies.is_empty() { Missing::LeftOut } else { Missing::Fails };
         let workloads = if self.workloads.is_empty() {
             WORKLOADS.iter().collect()
         } else {
@@ -172,23 +202,59 @@ impl Compare {
         };
         Ok(Settings {
             workloads,
-            proxies,
+            proxies: self.proxies(),
             missing,
+            paces_max: if self.smoke { 1 } else { usize::MAX },
             rounds,
             round,
             warmup: WARMUP.min(round),
-            directory: std::env::temp_dir().join(format!("hangu-bench-{}", std::process::id())),
-            programs: Programs { bench, hangu },
+            idle_wait: if self.smoke { Duration::ZERO } else { IDLE_WAIT },
+            idle_connections_max: if self.smoke { SMOKE_CONNECTIONS } else { usize::MAX },
+            directory: temporary(),
+            programs: Programs { bench, hangu, peers },
         })
+    }
+
+    fn proxies(&self) -> Vec<&'static Proxy> {
+        if !self.proxies.is_empty() {
+            return self.proxies.clone();
+        }
+        let is_wanted = |proxy: &&Proxy| match self.smoke {
+            true => SMOKE_PROXIES.contains(&proxy.name),
+            false => proxy.presence != Presence::OnRequest,
+        };
+        PROXIES.iter().filter(is_wanted).collect()
+    }
+
+    fn write(&self, comparison: &Comparison) -> Result<(), Box<dyn Error>> {
+        let tables = report::markdown(comparison);
+        let picture = plot::svg(comparison);
+        if let Some(directory) = &self.output {
+            std::fs::create_dir_all(directory)?;
+            std::fs::write(directory.join("results.md"), &tables)?;
+            std::fs::write(directory.join("results.svg"), &picture)?;
+            std::fs::write(directory.join("results.json"), report::json(comparison)?)?;
+        }
+        if let Some(document) = &self.record {
+            record::replace(document, "results", &tables)?;
+            std::fs::write(document.with_extension("svg"), &picture)?;
+        }
+        Ok(())
     }
 }
 
 /// Long enough for connections, allocators and the branch predictor.
 const WARMUP: Duration = Duration::from_millis(300);
+/// Long enough for proxies that give memory back after a while.
+const IDLE_WAIT: Duration = Duration::from_secs(10);
+/// Idle connections where only the answers are of interest.
+const SMOKE_CONNECTIONS: usize = 200;
+/// What every machine has on which the tests run.
+const SMOKE_PROXIES: [&str; 3] = ["relay", "hangu", "nginx"];
 
 fn run(part: Part) -> Result<ExitCode, Box<dyn Error>> {
     match part {
-        Part::Relay { listen, upstream } => {
+        Part::Relay { driver, listen, upstream } => {
             if listen.len() != upstream.len() {
                 return Err("as many --upstream as --listen are needed".into());
             }
@@ -196,9 +262,13 @@ fn run(part: Part) -> Result<ExitCode, Box<dyn Error>> {
             let hops: Vec<Hop> = listen.into_iter().zip(upstream).map(hop).collect();
             // A comparison that is killed leaves no relay behind.
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-            relay::run(&hops)?;
+            match driver {
+                Driver::Epoll => relay::run(&hops)?,
+                Driver::Monoio => relay::uring::run(&hops)?,
+            }
         }
         Part::Hold(arguments) => return hold(arguments),
+        Part::Codecs { record } => count_codecs(record.as_deref())?,
         Part::Backend { http, bolt } => Backend::bind(http, bolt)?.run()?,
         Part::Load { target, workload, connections, in_flight, rate, seconds } => {
             let mut workload = *workload;
@@ -206,21 +276,40 @@ fn run(part: Part) -> Result<ExitCode, Box<dyn Error>> {
             if let Protocol::Bolt { .. } = workload.protocol {
                 workload.in_flight = in_flight.unwrap_or(workload.in_flight);
             }
-            if let Some(per_second) = rate {
-                workload.pace = Pace::Fixed { per_second };
-            }
-            return load(target, workload, Duration::try_from_secs_f64(seconds)?);
+            let pace = rate.map(|per_second| Pace::Fixed { per_second });
+            let pace = pace.or(workload.paces().first().copied()).unwrap_or(Pace::Closed);
+            return load(target, workload, pace, Duration::try_from_secs_f64(seconds)?);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn count_codecs(document: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let program = std::env::current_exe()?.with_file_name("hangu-bench-codecs");
+    let directory = temporary();
+    let lines = codecs::count(&program, &directory);
+    // What cannot be removed is of no harm.
+    let _ = std::fs::remove_dir_all(&directory);
+    let table = codecs::markdown(&lines?);
+    print!("{table}");
+    if let Some(document) = document {
+        record::replace(document, "codecs", &table)?;
+    }
+    Ok(())
+}
+
+/// A directory of this process's own.
+fn temporary() -> PathBuf {
+    std::env::temp_dir().join(format!("hangu-bench-{}", std::process::id()))
+}
+
 fn load(
     target: SocketAddr,
     workload: Workload,
+    pace: Pace,
     duration: Duration,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let tally = Load::connect(target, workload)?.run(duration)?;
+    let tally = Load::connect(target, workload, pace)?.run(duration)?;
     let latency = tally.latency();
     println!(
         "{:.0} requests/s, p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Signal, getrlimit, setrlimit};
 use rustix::thread::CpuSet;
 
 use crate::clock;
@@ -100,15 +100,16 @@ impl Family {
         Ok(Duration::from_nanos(nanos))
     }
 
-    /// Resident memory of all processes.
+    /// Resident memory of all processes. Summed over their mappings: the counter in `status` is
+    /// kept per core and lags behind.
     ///
     /// # Errors
     /// A process is gone.
     pub fn resident_bytes(&self) -> io::Result<u64> {
         let mut bytes = 0;
         for pid in &self.pids {
-            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
             bytes += line.map_or(0, first_number) * 1024;
         }
         Ok(bytes)
@@ -150,6 +151,18 @@ impl std::fmt::Display for Family {
         let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
         write!(f, "-p {}", pids.join(","))
     }
+}
+
+/// Allows as many open descriptors as the system lets this user have, to this process and to all
+/// that it starts from now on.
+///
+/// # Errors
+/// None that a correct program sees.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    Ok(limit.current.unwrap_or(u64::MAX))
 }
 
 /// Binds the calling thread, and all that it starts from now on, to `core`.

@@ -6,6 +6,7 @@ use memchr::memmem;
 
 use super::client::{Answer, Client, Fault};
 use crate::body::body;
+use crate::workload::{ROUTE_FIELD, Route, route_name};
 
 /// Response heads are small; a longer one is a mistake of the proxy.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -26,11 +27,15 @@ enum State {
 }
 
 impl HttpClient {
-    /// A client that asks for `body_bytes`.
-    pub(super) fn new(body_bytes: usize) -> Self {
+    /// A client that asks for `body_bytes` by way of `route`.
+    pub(super) fn new(body_bytes: usize, route: Route) -> Self {
+        let route = match route {
+            Route::Only => String::new(),
+            Route::Numbered(number) => format!("{ROUTE_FIELD}: {}\r\n", route_name(number)),
+        };
         let request = format!(
             "GET /{body_bytes} HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: hangu-bench\r\n\
-             Accept: */*\r\n\r\n"
+             Accept: */*\r\n{route}\r\n"
         );
         Self { request: request.into_bytes(), expected: body(body_bytes), state: State::Idle }
     }
@@ -114,7 +119,7 @@ mod tests {
     use crate::clock;
 
     fn verdict_of(response: &[u8], cut: usize) -> Result<(), Fault> {
-        let mut client = HttpClient::new(100);
+        let mut client = HttpClient::new(100, Route::Only);
         client.send(clock::now(), &mut Vec::new());
         let mut answers = Vec::new();
         let taken = client.receive(&response[..cut], &mut answers)?;

@@ -10,10 +10,12 @@
 mod bolt;
 mod client;
 mod http;
+mod one;
 mod schedule;
 mod tally;
 
 pub use client::Fault;
+pub use one::Single;
 pub use tally::{Latency, Tally};
 
 use std::collections::VecDeque;
@@ -70,9 +72,9 @@ impl Load {
     ///
     /// # Errors
     /// The target refuses them, or the process has no descriptor left.
-    pub fn connect(target: SocketAddr, workload: Workload) -> io::Result<Self> {
+    pub fn connect(target: SocketAddr, workload: Workload, pace: Pace) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let schedule = match workload.pace {
+        let schedule = match pace {
             Pace::Closed => None,
             Pace::Fixed { per_second } => Some(Schedule::new(per_second)?),
         };
@@ -224,12 +226,7 @@ impl Load {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         self.poller.add_stream(&stream, number as u64)?;
-        let client: Box<dyn Client> = match self.workload.protocol {
-            Protocol::Http1 { body_bytes } => Box::new(http::HttpClient::new(body_bytes)),
-            Protocol::Bolt { content_bytes } => {
-                Box::new(bolt::BoltClient::new(number, self.workload.in_flight, content_bytes))
-            }
-        };
+        let client = client_of(&self.workload, number);
         Ok(Connection {
             stream,
             client,
@@ -242,6 +239,18 @@ impl Load {
 
     fn in_flight(&self) -> usize {
         self.connections.iter().map(|connection| connection.client.in_flight()).sum()
+    }
+}
+
+/// The client of connection `number`.
+fn client_of(workload: &Workload, number: usize) -> Box<dyn Client> {
+    match workload.protocol {
+        Protocol::Http1 { body_bytes } => {
+            Box::new(http::HttpClient::new(body_bytes, workload.route))
+        }
+        Protocol::Bolt { content_bytes } => {
+            Box::new(bolt::BoltClient::new(number, workload.in_flight, content_bytes))
+        }
     }
 }
 
@@ -300,15 +309,19 @@ mod tests {
         addresses
     }
 
+    fn paces(workload: &Workload) -> impl Iterator<Item = (&Workload, Pace)> {
+        workload.paces().iter().map(move |pace| (workload, *pace))
+    }
+
     #[test]
     fn every_workload_is_answered_rightly_by_the_backend() {
         let (http, bolt) = backend();
-        for workload in WORKLOADS {
+        for (workload, pace) in WORKLOADS.iter().flat_map(paces) {
             let target = match workload.protocol {
                 Protocol::Http1 { .. } => http,
                 Protocol::Bolt { .. } => bolt,
             };
-            let mut load = Load::connect(target, *workload).unwrap();
+            let mut load = Load::connect(target, *workload, pace).unwrap();
             for _ in 0..2 {
                 let tally = load.run(Duration::from_millis(100)).unwrap();
                 assert_eq!(tally.faults().count(), 0, "{}", workload.name);
@@ -321,7 +334,8 @@ mod tests {
     fn a_server_that_never_answers_has_lost_the_requests() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let workload = Workload { connections: 2, ..WORKLOADS[0] };
-        let mut load = Load::connect(listener.local_addr().unwrap(), workload).unwrap();
+        let mut load =
+            Load::connect(listener.local_addr().unwrap(), workload, Pace::Closed).unwrap();
         load.stall = Duration::from_millis(20);
         let tally = load.run(Duration::from_millis(1)).unwrap();
         assert_eq!(tally.faults().collect::<Vec<_>>(), [(Fault::Lost, 2)]);
@@ -341,7 +355,7 @@ mod tests {
             }
         });
         let workload = Workload { connections: 1, ..WORKLOADS[0] };
-        let mut load = Load::connect(target, workload).unwrap();
+        let mut load = Load::connect(target, workload, Pace::Closed).unwrap();
         let run = load.run(Duration::from_millis(100));
         // A fast machine reaches the end of the load's patience within the run.
         match run {

@@ -1,39 +1,66 @@
-//! The gateway itself, on the driver that it chooses and on epoll.
+//! The gateway itself: on the driver that it chooses, on epoll, and with its access log.
 
+use std::fmt::Write;
 use std::io;
 use std::process::Command;
 
-use super::{Plan, Presence, Proxy, version_line};
+use super::{Plan, Presence, Proxy, Role, version_line};
+use crate::workload::{Measure, ROUTE_FIELD, Route, route_name};
 
 pub(super) const HANGU: Proxy = Proxy {
     name: "hangu",
+    role: Role::Own,
     presence: Presence::Required,
     carries: |_| true,
     version: |programs| version_line(&programs.hangu, "version"),
-    command: |plan| command(plan, "auto"),
+    command: |plan| command(plan, "auto", Log::Off),
+};
+
+/// The same with every line of the access log written to a file.
+pub(super) const HANGU_LOGGED: Proxy = Proxy {
+    name: "hangu-logged",
+    role: Role::Own,
+    presence: Presence::Required,
+    carries: |workload| {
+        workload.route == Route::Only && workload.measure != Measure::IdleConnections
+    },
+    version: |programs| version_line(&programs.hangu, "version"),
+    command: |plan| command(plan, "auto", Log::On),
 };
 
 pub(super) const HANGU_EPOLL: Proxy = Proxy {
     name: "hangu-epoll",
-    presence: Presence::Required,
+    role: Role::Own,
+    presence: Presence::OnRequest,
     carries: |_| true,
     version: |programs| version_line(&programs.hangu, "version"),
-    command: |plan| command(plan, "epoll"),
+    command: |plan| command(plan, "epoll", Log::Off),
 };
 
-fn command(plan: &Plan, driver: &str) -> io::Result<Command> {
-    let file = plan.write("hangu.yaml", &configuration(plan, driver))?;
+/// Whether the access log is written.
+#[derive(Clone, Copy, Debug)]
+enum Log {
+    Off,
+    On,
+}
+
+fn command(plan: &Plan, driver: &str, log: Log) -> io::Result<Command> {
+    let file = plan.write("hangu.yaml", &configuration(plan, driver, log))?;
     let mut command = Command::new(&plan.programs.hangu);
     command.arg("run").arg("--config").arg(file);
     Ok(command)
 }
 
-fn configuration(plan: &Plan, driver: &str) -> String {
+fn configuration(plan: &Plan, driver: &str, log: Log) -> String {
+    let log = match log {
+        Log::Off => "{ enabled: false }".to_owned(),
+        Log::On => format!("{{ path: {:?} }}", plan.directory.join("access.log")),
+    };
     format!(
         "workers: 1
 driver: {driver}
 admin: {{ address: \"{admin}\" }}
-access_log: {{ enabled: false }}
+access_log: {log}
 listeners:
   - {{ name: http, address: \"{http}\", protocols: [http1], route_config: http }}
   - {{ name: bolt, address: \"{bolt}\", protocols: [bolt], route_config: bolt }}
@@ -43,8 +70,7 @@ route_configs:
       - name: all
         domains: [\"*\"]
         routes:
-          - {{ match: {{ prefix: / }}, route: {{ cluster: http }} }}
-  - name: bolt
+{routes}  - name: bolt
     virtual_hosts:
       - name: all
         services: [\"*\"]
@@ -57,9 +83,29 @@ clusters:
         admin = plan.admin,
         http = plan.http.listen,
         bolt = plan.bolt.listen,
+        routes = routes(plan),
         http_upstream = plan.http.upstream,
         bolt_upstream = plan.bolt.upstream,
     )
+}
+
+fn routes(plan: &Plan) -> String {
+    let mut text = String::new();
+    for number in 0..plan.workload.routes() {
+        let headers = match plan.workload.route {
+            Route::Only => String::new(),
+            Route::Numbered(_) => {
+                let name = route_name(number);
+                format!(", headers: [{{ name: {ROUTE_FIELD}, exact: {name} }}]")
+            }
+        };
+        // Writing to a String does not fail.
+        let _ = writeln!(
+            text,
+            "          - {{ match: {{ prefix: /{headers} }}, route: {{ cluster: http }} }}"
+        );
+    }
+    text
 }
 
 #[cfg(test)]
@@ -70,18 +116,22 @@ mod tests {
 
     use super::*;
     use crate::proxy::{Programs, Upstreams};
+    use crate::workload::WORKLOADS;
 
     #[test]
-    fn the_configuration_is_one_that_the_gateway_takes() {
+    fn the_configurations_are_ones_that_the_gateway_takes() {
         let upstream = "127.0.0.1:1".parse().unwrap();
         let upstreams = Upstreams { http: upstream, bolt: upstream };
-        let programs = Programs { bench: PathBuf::new(), hangu: PathBuf::new() };
-        let plan = Plan::new(std::env::temp_dir(), upstreams, &programs).unwrap();
-        for driver in ["auto", "epoll"] {
-            let text = configuration(&plan, driver);
-            let source = Source { name: "hangu.yaml".into(), text };
-            let problems = hangu_config::load(&[source], &hangu_config::NoValues).err();
-            assert!(problems.is_none(), "{problems:#?}");
+        let none = PathBuf::new;
+        let programs = Programs { bench: none(), hangu: none(), peers: none() };
+        for workload in WORKLOADS {
+            let plan = Plan::new(std::env::temp_dir(), upstreams, &programs, workload).unwrap();
+            for (driver, log) in [("auto", Log::Off), ("auto", Log::On), ("epoll", Log::Off)] {
+                let text = configuration(&plan, driver, log);
+                let source = Source { name: "hangu.yaml".into(), text };
+                let problems = hangu_config::load(&[source], &hangu_config::NoValues).err();
+                assert!(problems.is_none(), "{}: {problems:#?}", workload.name);
+            }
         }
     }
 }

@@ -1,10 +1,17 @@
 //! The proxies that are compared, each in its cheapest honest configuration: one worker, no access
 //! log, upstream connections kept, nothing of the protocol left out.
 //!
+//! A proxy is started anew for each workload, with the configuration that the workload needs, so
+//! that its memory is that workload's alone.
+//!
 //! To add one: a file with a [`Proxy`], and its name in [`PROXIES`].
 
+mod envoy;
 mod hangu;
+mod haproxy;
+mod mosn;
 mod nginx;
+mod pingora;
 mod relay;
 
 use std::fs::{self, File};
@@ -17,17 +24,19 @@ use std::time::Duration;
 use crate::clock;
 use crate::process::Process;
 use crate::relay::Hop;
-use crate::workload::Protocol;
+use crate::workload::{Protocol, Workload};
 
 /// How a proxy is found and started.
 #[derive(Clone, Copy, Debug)]
 pub struct Proxy {
     /// The name on the command line and in the report.
     pub name: &'static str,
+    /// What it is compared as.
+    pub role: Role,
     /// Whether a comparison can do without it.
     pub presence: Presence,
-    /// Whether it can carry a protocol at all.
-    pub carries: fn(Protocol) -> bool,
+    /// Whether a workload can, and is to, be put to it.
+    pub carries: fn(&Workload) -> bool,
     /// What it says its version is; an error if it is not installed.
     pub version: fn(&Programs) -> io::Result<String>,
     /// Writes its configuration into the plan's directory and gives the command that starts it in
@@ -35,17 +44,44 @@ pub struct Proxy {
     pub command: fn(&Plan) -> io::Result<Command>,
 }
 
+/// What a proxy is compared as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Carries bytes and nothing else: what the others are divided by.
+    Yardstick,
+    /// The gateway.
+    Own,
+    /// What others have written.
+    Peer,
+}
+
 /// Whether a comparison can do without a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// Part of what is built together with the bench.
     Required,
-    /// A peer: without it the comparison takes those that are installed.
+    /// Without it the comparison takes those that are there.
     Optional,
+    /// Compared only where it is named.
+    OnRequest,
 }
 
-/// All proxies; the first is the yardstick that the others are divided by.
-pub const PROXIES: &[Proxy] = &[relay::RELAY, hangu::HANGU, hangu::HANGU_EPOLL, nginx::NGINX];
+/// All proxies. The first two are the yardsticks that the others are divided by.
+pub const PROXIES: &[Proxy] = &[
+    relay::RELAY,
+    relay::RELAY_MONOIO,
+    hangu::HANGU,
+    hangu::HANGU_LOGGED,
+    hangu::HANGU_EPOLL,
+    nginx::NGINX,
+    haproxy::HAPROXY,
+    envoy::ENVOY,
+    pingora::PINGORA,
+    mosn::MOSN,
+];
+
+/// The yardsticks, by name: a plain byte relay on epoll, and one on the gateway's own runtime.
+pub const YARDSTICKS: [&str; 2] = [relay::RELAY.name, relay::RELAY_MONOIO.name];
 
 /// Where programs are that are not found by their names alone.
 #[derive(Clone, Debug)]
@@ -54,6 +90,19 @@ pub struct Programs {
     pub bench: PathBuf,
     /// The gateway.
     pub hangu: PathBuf,
+    /// Where `benches/compare install` puts the peers that it builds or downloads.
+    pub peers: PathBuf,
+}
+
+impl Programs {
+    /// A program of the system; those of administrators may be where the search path does not lead.
+    fn of_system(name: &str) -> PathBuf {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        places.extend(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+        let found = places.iter().map(|place| place.join(name)).find(|program| program.is_file());
+        found.unwrap_or_else(|| PathBuf::from(name))
+    }
 }
 
 /// What a proxy is to do.
@@ -65,6 +114,8 @@ pub struct Plan {
     pub http: Hop,
     /// From where to where Bolt goes.
     pub bolt: Hop,
+    /// What will be asked: its protocol is to be listened for, its routes are to be there.
+    pub workload: Workload,
     /// A free address for whatever a proxy listens on besides.
     pub admin: SocketAddr,
     /// Where programs are.
@@ -91,13 +142,19 @@ impl Plan {
     ///
     /// # Errors
     /// No port is free, or the directory cannot be made.
-    pub fn new(directory: PathBuf, upstreams: Upstreams, programs: &Programs) -> io::Result<Self> {
+    pub fn new(
+        directory: PathBuf,
+        upstreams: Upstreams,
+        programs: &Programs,
+        workload: &Workload,
+    ) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
         let [http, bolt, admin] = free_addresses()?;
         Ok(Self {
             directory,
             http: Hop { listen: http, upstream: upstreams.http },
             bolt: Hop { listen: bolt, upstream: upstreams.bolt },
+            workload: *workload,
             admin,
             programs: programs.clone(),
         })
@@ -150,13 +207,19 @@ impl Proxy {
 }
 
 impl Running {
-    /// Where a protocol's clients connect.
+    /// Where the workload's clients connect.
     #[must_use]
-    pub fn address(&self, protocol: Protocol) -> SocketAddr {
-        match protocol {
+    pub fn address(&self) -> SocketAddr {
+        match self.plan.workload.protocol {
             Protocol::Http1 { .. } => self.plan.http.listen,
             Protocol::Bolt { .. } => self.plan.bolt.listen,
         }
+    }
+
+    /// What it was started for.
+    #[must_use]
+    pub fn workload(&self) -> &Workload {
+        &self.plan.workload
     }
 
     /// `Some(None)` when it listens, `Some(why)` when it never will, `None` while that is open.
@@ -164,19 +227,19 @@ impl Running {
         if self.process.end().is_some() {
             return Some(Some("ended"));
         }
-        let listens = |hop: Hop| TcpStream::connect(hop.listen).is_ok();
-        let protocols = [
-            (Protocol::Http1 { body_bytes: 0 }, self.plan.http),
-            (Protocol::Bolt { content_bytes: 0 }, self.plan.bolt),
-        ];
-        let carries = self.proxy.carries;
-        protocols.iter().all(|(protocol, hop)| !carries(*protocol) || listens(*hop)).then_some(None)
+        TcpStream::connect(self.address()).is_ok().then_some(None)
     }
 }
 
-/// The first line that a program prints about its version.
+fn speaks_http(workload: &Workload) -> bool {
+    matches!(workload.protocol, Protocol::Http1 { .. })
+}
+
+/// The first line with words that a program prints about its version.
 fn version_line(program: &Path, argument: &str) -> io::Result<String> {
-    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output()?;
+    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output();
+    let output = output
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
     if !output.status.success() {
         return Err(io::Error::other(format!(
             "{} {argument}: {}",
@@ -187,7 +250,7 @@ fn version_line(program: &Path, argument: &str) -> io::Result<String> {
     // nginx speaks on stderr.
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    Ok(text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned())
 }
 
 fn free_addresses<const N: usize>() -> io::Result<[SocketAddr; N]> {

@@ -1,16 +1,17 @@
 //! nginx, with as many kept upstream connections as there are clients.
 
-use std::path::Path;
+use std::fmt::Write;
 use std::process::Command;
 
-use super::{Presence, Proxy, version_line};
-use crate::workload::Protocol;
+use super::{Plan, Presence, Programs, Proxy, Role, speaks_http, version_line};
+use crate::workload::{Route, route_name};
 
 pub(super) const NGINX: Proxy = Proxy {
     name: "nginx",
+    role: Role::Peer,
     presence: Presence::Optional,
-    carries: |protocol| matches!(protocol, Protocol::Http1 { .. }),
-    version: |_| version_line(Path::new("nginx"), "-v"),
+    carries: speaks_http,
+    version: |_| version_line(&Programs::of_system("nginx"), "-v"),
     command: |plan| {
         let directory = plan.directory.display();
         // Bodies stay in memory: a temporary file would make 1 MiB dearer. Buffers for them are
@@ -30,6 +31,7 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
+    {map}
     upstream backend {{
         server {upstream};
         keepalive 1024;
@@ -39,7 +41,7 @@ http {{
     server {{
         listen {listen};
         location / {{
-            proxy_pass http://backend;
+            {pass}
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
             proxy_max_temp_file_size 0;
@@ -49,12 +51,30 @@ http {{
     }}
 }}
 ",
+            map = map(plan),
+            pass = match plan.workload.route {
+                Route::Only => "proxy_pass http://backend;",
+                Route::Numbered(_) =>
+                    "if ($route = \"\") { return 404; } proxy_pass http://$route;",
+            },
             upstream = plan.http.upstream,
             listen = plan.http.listen,
         );
         let file = plan.write("nginx.conf", &text)?;
-        let mut command = Command::new("nginx");
+        let mut command = Command::new(Programs::of_system("nginx"));
         command.arg("-c").arg(file).arg("-e").arg("stderr").arg("-p").arg(&plan.directory);
         Ok(command)
     },
 };
+
+/// Many routes as nginx has them cheapest: a hash table from the field to the upstream.
+fn map(plan: &Plan) -> String {
+    let Route::Numbered(_) = plan.workload.route else { return String::new() };
+    let mut text = String::from("map_hash_max_size 8192; map $http_x_route $route { default \"\";");
+    for number in 0..plan.workload.routes() {
+        // Writing to a String does not fail.
+        let _ = write!(text, " {} backend;", route_name(number));
+    }
+    text.push_str(" }");
+    text
+}

@@ -4,6 +4,8 @@
 //! buffer of 64 KiB for all, no parsing. A wake-up costs one read and one write; a read that did
 //! not fill the buffer has emptied the socket, so no second read is made to be told so.
 
+pub mod uring;
+
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
