@@ -442,11 +442,11 @@ impl Handle {
     }
 
     /// Lets all workers drain and end: the gateway is not ready from now on, goes on for the
-    /// configured `drain_delay`, and then gives what is in flight `grace` to end. Comes back at
-    /// once.
+    /// configured `drain_delay`, and then gives what is in flight `grace` to end; without a grace
+    /// there is no delay either. Comes back at once.
     pub fn stop(&self, grace: Duration) {
         let delay = self.state().snapshot.config.drain_delay;
-        self.stop_after(delay, grace);
+        self.stop_after(if grace.is_zero() { grace } else { delay }, grace);
     }
 
     fn stop_after(&self, delay: Duration, grace: Duration) {

@@ -112,6 +112,23 @@ fn a_wrong_command_line_is_told_as_such() {
 }
 
 #[test]
+fn completions_and_manual_pages_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, text) = hangu(&["completions", shell]);
+        assert!(code == OK && text.contains("reload"), "{shell}: {text}");
+    }
+    let (code, text) = hangu(&["man"]);
+    assert!(code == OK && text.contains(".TH hangu"), "{text}");
+    let directory = Directory::new("man");
+    let pages = directory.0.join("pages");
+    let (code, text) = hangu(&["man", "--dir", &pages.display().to_string()]);
+    assert_eq!(code, OK, "{text}");
+    let page = std::fs::read_to_string(pages.join("hangu-reload.1")).expect("a page");
+    assert!(page.contains("dry"), "{page}");
+    assert!(!pages.join("hangu-demo-upstreams.1").exists(), "a command of the demo's own");
+}
+
+#[test]
 fn stop_ends_a_running_gateway_that_is_named_by_its_admin_address() {
     let (upstream, _requests) = Upstream::http_echo();
     let mut config = valid();

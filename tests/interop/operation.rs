@@ -58,8 +58,11 @@ fn a_reload_moves_requests_to_other_endpoints_and_keeps_the_connection() {
     gateway.write(&config);
     let file = gateway.directory.0.join("hangu.yaml").display().to_string();
     let admin = admin_of(&gateway);
-    let (code, text) = hangu(&["check", "--config", &file, "--diff", "--admin", &admin]);
-    assert!(code == OK && text.contains("workers: 2 -> 1"), "{text}");
+    for arguments in [&[][..], &["--admin", &admin]] {
+        let compare = ["check", "--config", &file, "--diff"];
+        let (code, text) = hangu(&[&compare, arguments].concat());
+        assert!(code == OK && text.contains("workers: 2 -> 1"), "{text}");
+    }
     assert_eq!(hash(gateway.admin), before, "a comparison changes nothing");
     let (code, text) = hangu(&["reload", "--config", &file]);
     assert_eq!(code, OK, "{text}");
@@ -193,4 +196,19 @@ fn an_endpoint_that_is_drained_gets_no_requests_until_it_is_undrained() {
     let nobody = format!("127.0.0.1:{}", free_port());
     let (code, _) = hangu(&["endpoint", "drain", "main", &nobody, "--admin", &admin]);
     assert_eq!(code, UNAVAILABLE);
+}
+
+#[test]
+fn a_second_signal_ends_what_the_delay_and_the_grace_would_wait_for() {
+    let (mut gateway, _upstream) = with_upstream("delay", |config| {
+        config["drain_delay"] = json!("1h");
+        config["drain_timeout"] = json!("1h");
+    });
+    signal(&gateway, "TERM");
+    wait::until("it is not ready", || ask(gateway.admin, "/ready").status() == 503);
+    let mut client = Peer::connect(place_of(&gateway.config()));
+    client.send(http::get("/"));
+    assert_eq!(client.read_response("GET").status(), 200, "the delay lets everything go on");
+    signal(&gateway, "TERM");
+    assert!(gateway.process.wait(wait::PATIENCE).success());
 }

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use hangu_config::{Canonical, Diff, diff};
 
-use super::{Exit, check, fail};
+use super::{Exit, check, fail, remote::Place};
 use crate::control::client::Client;
 
 /// With what a configuration is compared.
 pub(super) enum Other<'a> {
     /// Another one in files.
     Files(&'a Path),
-    /// The one that a gateway runs with.
-    Running(&'a Client),
+    /// The one that a gateway runs with; by default the one that the new one is for.
+    Running(&'a Place),
 }
 
 /// Says how a configuration differs from another one, and what a reload would do.
@@ -23,7 +23,9 @@ pub(super) fn compare(path: &Path, other: &Other<'_>, as_json: bool) -> Exit {
     };
     let found = match other {
         Other::Files(path) => check::load_or_refuse(path).map(|old| diff(&old, &new)),
-        Other::Running(client) => ask(client, &Canonical::of(&new)),
+        Other::Running(place) => {
+            place.client_or(&new.admin).and_then(|client| ask(&client, &Canonical::of(&new)))
+        }
     };
     match found {
         Ok(diff) => {

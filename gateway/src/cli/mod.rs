@@ -78,7 +78,7 @@ enum Command {
         /// How problems are shown.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// Shows what a reload would change: compared with the gateway at --admin, or with another
+        /// Shows what a reload would change: compared with the gateway that runs, or with another
         /// configuration.
         #[arg(long)]
         diff: bool,
@@ -265,10 +265,8 @@ fn stop_command(args: StopArgs) -> Exit {
 }
 
 fn diff_command(path: &Path, against: Option<&Path>, place: &Place, as_json: bool) -> Exit {
-    match against {
-        Some(other) => diff::compare(path, &Other::Files(other), as_json),
-        None => with(place.client(), |it| diff::compare(path, &Other::Running(it), as_json)),
-    }
+    let other = against.map_or(Other::Running(place), Other::Files);
+    diff::compare(path, &other, as_json)
 }
 
 fn endpoint_command(command: EndpointCommand) -> Exit {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use hangu_config::{LogLevel, Secret};
+use hangu_config::{Admin, LogLevel, Secret};
 use serde_json::Value;
 
 use super::{Exit, check, fail};
@@ -25,9 +25,10 @@ pub(super) struct Remote {
 /// Where the admin API is, and the token to show.
 #[derive(Debug, Args)]
 pub(super) struct Place {
-    /// Where the admin API is: IP:PORT or the path of a Unix socket.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
-    pub(super) admin: Target,
+    /// Where the admin API is: IP:PORT or the path of a Unix socket. Default: what the configuration
+    /// says, 127.0.0.1:9901 without one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) admin: Option<Target>,
     /// A file with the token of the admin API. Default: HANGU_ADMIN_TOKEN, else the one that the
     /// configuration names, else the one that the gateway made at its start.
     #[arg(long, value_name = "PATH")]
@@ -37,22 +38,35 @@ pub(super) struct Place {
 impl Remote {
     /// The gateway that is meant.
     pub(super) fn client(&self) -> Result<Client, Exit> {
-        let Some(path) = &self.config else { return self.place.client() };
-        let admin = check::load_or_refuse(path)?.admin;
-        let token = self.place.given_token()?.or_else(|| token::find(&admin));
-        Ok(Client { target: Target::from(&admin), token })
+        match &self.config {
+            Some(path) => self.place.client_or(&check::load_or_refuse(path)?.admin),
+            None => self.place.client_at(Target::Tcp(USUAL)),
+        }
     }
 }
 
+/// Where a gateway's admin API is unless its configuration says otherwise.
+const USUAL: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
+
 impl Place {
-    /// The gateway that is meant.
-    pub(super) fn client(&self) -> Result<Client, Exit> {
-        let usual = || match &self.admin {
+    /// The gateway that is meant; the one that a configuration tells of when none is named.
+    pub(super) fn client_or(&self, admin: &Admin) -> Result<Client, Exit> {
+        if self.admin.is_some() {
+            return self.client_at(Target::from(admin));
+        }
+        let token = self.given_token()?.or_else(|| token::find(admin));
+        Ok(Client { target: Target::from(admin), token })
+    }
+
+    fn client_at(&self, otherwise: Target) -> Result<Client, Exit> {
+        let target = self.admin.clone().unwrap_or(otherwise);
+        let usual = || match &target {
             Target::Tcp(address) => token::find_in_usual_place(*address),
             Target::Unix(_) => None,
         };
         let token = self.given_token()?.or_else(usual);
-        Ok(Client { target: self.admin.clone(), token })
+        Ok(Client { target, token })
     }
 
     fn given_token(&self) -> Result<Option<Secret>, Exit> {

@@ -24,16 +24,16 @@ pub(super) fn stop(client: &Client, grace_seconds: Option<u32>, waits: bool) -> 
         Ok(answer) => answer,
         Err(error) => return fail(Exit::Unavailable, error),
     };
-    let grace = serde_json::from_str::<Value>(&answer.body);
-    let grace = grace.ok().and_then(|it| it["grace_seconds"].as_u64());
-    let (202, Some(grace)) = (answer.status, grace) else {
+    let told = serde_json::from_str::<Value>(&answer.body).unwrap_or_default();
+    let delay = told["delay_seconds"].as_u64().unwrap_or(0);
+    let (202, Some(grace)) = (answer.status, told["grace_seconds"].as_u64()) else {
         return fail(Exit::Unavailable, remote::refusal(client, &answer));
     };
     if !waits {
         println!("stopping; requests in flight get {grace} s");
         return Exit::Ok;
     }
-    match wait_until_gone(client, Duration::from_secs(grace) + SLACK) {
+    match wait_until_gone(client, Duration::from_secs(delay + grace) + SLACK) {
         true => {
             println!("stopped");
             Exit::Ok

@@ -374,6 +374,8 @@ fn version(desk: &Desk) -> Version {
 #[derive(Serialize)]
 struct Stopping {
     stopping: bool,
+    /// The `drain_delay`, during which everything goes on.
+    delay_seconds: u64,
     grace_seconds: u64,
 }
 
@@ -381,10 +383,13 @@ fn stop(query: &str, desk: &Desk) -> Result<Response, Response> {
     let mut query = Query::parse(query)?;
     let grace = query.number("grace_seconds", GRACE_SECONDS_MAX)?;
     query.end("grace_seconds")?;
-    let grace_seconds = grace.unwrap_or_else(|| desk.gateway.config().drain_timeout.as_secs());
+    let config = desk.gateway.config();
+    let grace_seconds = grace.unwrap_or_else(|| config.drain_timeout.as_secs());
     tracing::info!("stopping, as asked by the admin API; requests in flight get {grace_seconds} s");
     desk.gateway.stop(Duration::from_secs(grace_seconds));
-    let body = Stopping { stopping: true, grace_seconds };
+    let delay = if grace_seconds == 0 { Duration::ZERO } else { config.drain_delay };
+    let delay_seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+    let body = Stopping { stopping: true, delay_seconds, grace_seconds };
     Ok(Response { status: StatusCode::ACCEPTED, ..json(&body) })
 }
 

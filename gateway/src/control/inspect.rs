@@ -44,8 +44,9 @@ pub trait Inspect: Send + Sync + 'static {
     /// Lets an endpoint get no new requests, or again; false if there is no such endpoint.
     fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool;
 
-    /// Stops: no new connections and requests, those in flight get `grace` to end. Comes back at
-    /// once; a second call with a shorter grace shortens it.
+    /// Stops: after the `drain_delay` no new connections and requests, those in flight get `grace`
+    /// to end; without a grace there is no delay either. Comes back at once; a second call with a
+    /// shorter grace shortens it.
     fn stop(&self, grace: Duration);
 }
 

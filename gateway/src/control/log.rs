@@ -38,6 +38,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for its last lines.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
 
+/// How soon an order that found the queue full is sent again.
+const SEND_RETRY: Duration = Duration::from_millis(10);
+
 /// Bytes of one line; a longer one is cut.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -121,7 +124,7 @@ impl ProcessLog {
         self.send(Order::Reopen);
     }
 
-    /// Waits until what was said so far is written, at most a second.
+    /// Waits until what was said so far is written, at most two seconds.
     pub fn flush(&self) {
         let (done, is_done) = sync_channel(1);
         self.send(Order::Flush(done));
@@ -129,9 +132,20 @@ impl ProcessLog {
         let _ = is_done.recv_timeout(FLUSH_WAIT);
     }
 
-    fn send(&self, order: Order) {
-        // The thread lives as long as the process; a full queue drains within moments.
-        let _ = self.shared.queue.send(order);
+    /// Puts an order behind the lines that wait. Where none are taken for a second, because the
+    /// target is stuck, the order is dropped: neither a reload nor the end of the process waits for
+    /// a terminal.
+    fn send(&self, mut order: Order) {
+        // A channel that nobody sends on is a wait of a bounded length.
+        let (_keep, never) = sync_channel::<()>(0);
+        for _ in 0..FLUSH_WAIT.div_duration_f64(SEND_RETRY) as u32 {
+            match self.shared.queue.try_send(order) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => order = back,
+            }
+            // Nothing comes; see above.
+            let _ = never.recv_timeout(SEND_RETRY);
+        }
     }
 }
 
