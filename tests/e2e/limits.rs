@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hangu_tests::{
     Peer, Upstream, bolt,
-    http::{get, post},
+    http::{get, ok, post},
     upstream::{deaf_address, refused_address},
     wait,
 };
@@ -127,6 +127,40 @@ on_every_driver! {
             let frame = bolt::request(id, "a.B:1.0", "m", &id.to_be_bytes());
             client.send_frame(&frame);
             assert_eq!(client.read_frame(), frame.echo());
+        }
+    }
+
+    fn a_request_on_a_kept_connection_that_closes_is_repeated_if_nothing_can_happen_twice(driver) {
+        for (request, partial, status) in [
+            (get("/a?b=c").into_bytes(), "", ANSWERED),
+            (post("/", b"").to_vec(), "", 502),
+            (get("/").into_bytes(), "HTTP/1.1 200", 502),
+        ] {
+            let upstream = Upstream::serve(move |mut peer, number| {
+                while let Some(request) = peer.try_read_request() {
+                    if request.field("x-round") == Some("2") && number == 0 {
+                        let _ = peer.try_send(partial);
+                        return;
+                    }
+                    let _ = peer.try_send(ok(request.target().as_bytes()));
+                }
+            });
+            let gateway = Setup::http(driver, upstream.address).start();
+            let mut client = gateway.connect();
+            client.send(get("/first"));
+            assert_eq!(client.read_response("GET").text(), "/first");
+            let text = String::from_utf8(request).expect("text");
+            client.send(text.replacen("\r\n", "\r\nX-Round: 2\r\n", 1));
+            let response = client.read_response("GET");
+            assert_eq!(response.status(), status, "{text}");
+            let is_repeated = status == ANSWERED;
+            if is_repeated {
+                assert_eq!(response.text(), "/a?b=c");
+            }
+            assert_eq!(gateway.metric("hangu_upstream_retries_total", &[]), f64::from(is_repeated));
+            assert_eq!(gateway.metric("hangu_upstream_requests_active", &[]), 0.0);
+            client.send(get("/after"));
+            assert_eq!(client.read_response("GET").text(), "/after");
         }
     }
 

@@ -50,8 +50,8 @@ pub struct Cluster {
     pub endpoints: Vec<Endpoint>,
 }
 
-/// Further tries: of requests of which no byte was sent, and of those of which the protocol says
-/// that they were not begun.
+/// Further tries: of requests of which no byte was sent, and of idempotent HTTP requests without a
+/// body whose kept connection closed without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Retry {
     /// Tries after the first, 0 to 16; 0 turns them off.

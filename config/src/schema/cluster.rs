@@ -73,7 +73,7 @@ pub struct Cluster {
 }
 
 /// Further tries: of requests of which no byte was sent, because no connection came about, and of
-/// those of which the protocol says that they were not begun.
+/// idempotent HTTP requests without a body whose kept connection closed without an answer.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {

@@ -71,6 +71,9 @@ pub struct Connection {
     pub bytes_received: u64,
     /// Bytes written.
     pub bytes_sent: u64,
+    /// The request that is in flight, if it may be repeated when this connection turns out to have
+    /// been closed before it came; empty again once a byte of the answer came.
+    pub repeatable: Option<Box<Vec<u8>>>,
 }
 
 /// Whose connection it is.
@@ -162,6 +165,7 @@ impl Connection {
             since: now,
             bytes_received: 0,
             bytes_sent: 0,
+            repeatable: None,
         }
     }
 
@@ -321,6 +325,17 @@ impl Connection {
         }
     }
 
+    /// Keeps what is about to be written, so that it can be repeated.
+    pub fn keep_repeatable(&mut self) {
+        let kept = self.repeatable.get_or_insert_default();
+        kept.clear();
+        if let Talk::Known { codec, .. } = &mut self.talk
+            && codec.output().len() <= REPEATABLE_BYTES_MAX
+        {
+            codec.output().pieces().for_each(|it| kept.extend_from_slice(it));
+        }
+    }
+
     /// Writes as much of the output as the kernel takes; says how many bytes went.
     ///
     /// # Errors
@@ -366,6 +381,9 @@ impl Connection {
         }
     }
 }
+
+/// Longer requests are not kept to be repeated; heads have some hundred bytes.
+const REPEATABLE_BYTES_MAX: usize = 4 * 1024;
 
 /// Room of the first reads. They fill the one buffer of the worker, so a large one costs a
 /// connection nothing, and takes what many requests sent at once.

@@ -125,6 +125,9 @@ impl Core {
                 if connection_has_streams(self.connections.get(id)) {
                     self.counters.cluster(cluster).connections_lost.increment();
                 }
+                if why.may_be_stale() {
+                    self.repeat_elsewhere(id);
+                }
                 let failure = Failure::upstream(why.reason());
                 self.end_streams(id, |core, exchange| core.fail(exchange, failure));
             }
@@ -184,6 +187,15 @@ pub(crate) enum Closed {
 }
 
 impl Closed {
+    /// Whether an upstream connection may have been closed before the last request came to it.
+    fn may_be_stale(self) -> bool {
+        match self {
+            Self::Lost => true,
+            Self::Broken(reason) => reason == CLOSED_BEFORE_RESPONSE,
+            Self::Done => false,
+        }
+    }
+
     fn reason(self) -> &'static str {
         match self {
             Self::Done | Self::Lost => "upstream_closed",
@@ -191,3 +203,6 @@ impl Closed {
         }
     }
 }
+
+/// What the codec of HTTP/1.1 says of an upstream that closed without a byte of an answer.
+const CLOSED_BEFORE_RESPONSE: &str = "closed_before_response";

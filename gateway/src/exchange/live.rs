@@ -199,6 +199,9 @@ impl Core {
                 self.counters.listener(listener).bytes_received.add(bytes as u64);
             }
             Side::Upstream { cluster, .. } => {
+                if let Some(kept) = &mut connection.repeatable {
+                    kept.clear();
+                }
                 self.counters.cluster(cluster).bytes_received.add(bytes as u64);
             }
         }

@@ -16,6 +16,7 @@ mod record;
 mod relay;
 mod reload;
 mod remote;
+mod repeat;
 mod stopping;
 mod text;
 
@@ -362,7 +363,11 @@ impl Core {
         let is_oneway = exchange.outcome == Some(Outcome::Oneway);
         let Some(upstream) = self.connections.get_mut(connection) else { return };
         upstream.join(stream, id.parts());
+        let is_repeatable = upstream.bytes_received > 0 && repeat::may_be_repeated(&part);
         let encoded = upstream.encode(connection, stream, part, &mut self.outbox);
+        if is_repeatable {
+            upstream.keep_repeatable();
+        }
         let counters = self.counters.cluster(cluster);
         counters.requests.increment();
         counters.requests_active.increment();

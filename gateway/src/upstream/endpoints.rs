@@ -119,6 +119,14 @@ impl Endpoints {
         cluster.budget.take(cluster.retry.budget, workers, now).then_some(other)
     }
 
+    /// Whether the cluster's budget allows a further try after so many.
+    pub fn try_again(&mut self, cluster: usize, tries: u8, now: Time) -> bool {
+        let workers = self.workers;
+        self.clusters.get_mut(cluster).is_some_and(|it| {
+            tries < it.retry.attempts_max && it.budget.take(it.retry.budget, workers, now)
+        })
+    }
+
     /// An exchange was given to an endpoint.
     pub fn began(&mut self, cluster: usize, endpoint: usize) {
         if let Some(cluster) = self.clusters.get_mut(cluster) {
