@@ -89,7 +89,7 @@ impl Shape<'_, '_> {
         let known = keys(schema);
         let instead = match nearest(&entry.key, known.iter().copied()) {
             Some(name) => format!("`{name}`"),
-            None if known.is_empty() => "nothing here: there are no keys yet".to_owned(),
+            None if known.is_empty() => "nothing here".to_owned(),
             None => format!("one of {}", listed(&known)),
         };
         let what = format!("there is no key `{}` here", entry.key);
@@ -272,6 +272,9 @@ fn describe(root: &Json, schema: &Json) -> String {
             .map(|it| it.iter().filter_map(Json::as_str).collect())
             .unwrap_or_default();
         let names = if required.is_empty() { keys(schema) } else { required };
+        if names.is_empty() && schema.get("additionalProperties") == Some(&Json::Bool(false)) {
+            return "`{}`".to_owned();
+        }
         if names.is_empty() {
             return "a mapping of names to texts".to_owned();
         }

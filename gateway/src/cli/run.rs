@@ -69,15 +69,16 @@ fn demo_config(ports: Ports, upstreams: Option<demo::Addresses>) -> Result<Confi
     })
 }
 
-/// Starts the log of the process. HANGU_LOG goes before the level of the configuration.
-fn start_log(config: &mut Config) -> Result<ProcessLog, Exit> {
+/// Starts the log of the process. HANGU_LOG goes before the level of the configuration, which stays
+/// what it is.
+fn start_log(config: &Config) -> Result<ProcessLog, Exit> {
+    let mut settings = config.log.clone();
     if let Ok(level) = std::env::var("HANGU_LOG") {
-        let level = level.parse::<LogLevel>();
-        config.log.level =
-            level.map_err(|fault| fail(Exit::Usage, format!("HANGU_LOG: {fault}")))?;
+        let wrong = |fault| fail(Exit::Usage, format!("HANGU_LOG: {fault}"));
+        settings.level = level.parse::<LogLevel>().map_err(wrong)?;
     }
-    log::start(&config.log).map_err(|error| {
-        let path = config.log.path.as_ref().map_or("-".to_owned(), |it| it.display().to_string());
+    log::start(&settings).map_err(|error| {
+        let path = settings.path.as_ref().map_or("-".to_owned(), |it| it.display().to_string());
         fail(Exit::Unavailable, format!("the log {path}: {error}"))
     })
 }
@@ -99,11 +100,11 @@ fn take_admin(config: &Config, problems: &[String]) -> Result<Bound, Exit> {
 /// Runs a gateway to its end, the last line of its log included. `ready` is called when it takes
 /// traffic, with the TCP address of the admin API if it has one.
 fn serve(
-    mut config: Config,
+    config: Config,
     files: Option<(PathBuf, Seen)>,
     ready: impl FnOnce(&Gateway, Option<SocketAddr>),
 ) -> Exit {
-    let log = match start_log(&mut config) {
+    let log = match start_log(&config) {
         Ok(log) => log,
         Err(exit) => return exit,
     };

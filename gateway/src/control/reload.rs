@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -116,41 +116,46 @@ impl Reloader {
         let Some(path) = self.path.clone() else {
             return self.rejected("this gateway's configuration came from no file".to_owned());
         };
-        // Reading and checking a large configuration takes long enough to keep probes waiting.
-        let loaded = spawn_blocking(move || load(&path)).await;
-        let Ok(Loaded { result, seen }) = loaded else {
+        // Reading, checking and comparing large configurations takes long enough to keep probes
+        // waiting.
+        let gateway = Arc::clone(&self.gateway);
+        let Ok((read, seen)) = spawn_blocking(move || read(&path, &*gateway)).await else {
             return self.rejected("the configuration could not be checked (a panic)".to_owned());
         };
         if !is_dry {
             *self.seen.borrow_mut() = Some(seen);
         }
-        let mut new = match result {
-            Ok(config) => config,
+        let (running, new, diff) = match read {
+            Ok(Read { running, new, diff }) => (running, new, diff),
             Err(LoadError::Unreadable(why)) => return self.rejected(why),
             Err(LoadError::Wrong(_, problems)) => {
                 return Report { problems, ..self.report(Outcome::Rejected, Diff::default()) };
             }
         };
-        let running = self.gateway.config();
-        let diff = hangu_config::diff(&running, &new);
-        keep_until_restart(&running, &mut new);
-        if hangu_config::diff(&running, &new).is_empty() {
-            return self.report(Outcome::Unchanged, diff);
-        }
+        let Some(new) = new else { return self.report(Outcome::Unchanged, diff) };
         if is_dry {
             return self.report(Outcome::Valid, diff);
         }
         let gateway = Arc::clone(&self.gateway);
         // Waits for the workers.
-        match spawn_blocking(move || gateway.apply(new)).await {
-            Ok(Ok(())) => {
+        let applied = spawn_blocking(move || {
+            let hash = fingerprint(&new).to_string();
+            gateway.apply(*new).map(|()| hash)
+        });
+        match applied.await {
+            Ok(Ok(hash)) => {
+                *self.hash.borrow_mut() = hash;
                 self.follow_log(&running);
-                *self.hash.borrow_mut() = fingerprint(&self.gateway.config()).to_string();
                 self.report(Outcome::Applied, diff)
             }
             Ok(Err(why)) => Report { diff, ..self.rejected(why) },
             Err(_) => self.rejected("it could not be put in force (a panic)".to_owned()),
         }
+    }
+
+    /// Whether there are files to load.
+    pub(super) fn has_files(&self) -> bool {
+        self.path.is_some()
     }
 
     /// A level that was set by command stays unless the configuration names another one.
@@ -241,6 +246,26 @@ impl Reloader {
         writeln!(text, "# HELP {name} Time of the last reload since the Unix epoch.")?;
         writeln!(text, "# TYPE {name} gauge\n{name} {:.3}", last.unix_seconds)
     }
+}
+
+/// A configuration that was read and compared with the one in force.
+struct Read {
+    running: Arc<Config>,
+    /// What would be put in force; `None` when that would change nothing.
+    new: Option<Box<Config>>,
+    diff: Diff,
+}
+
+fn read(path: &Path, gateway: &dyn Inspect) -> (Result<Read, LoadError>, Seen) {
+    let Loaded { result, seen } = load(path);
+    let read = result.map(|mut new| {
+        let running = gateway.config();
+        let diff = hangu_config::diff(&running, &new);
+        keep_until_restart(&running, &mut new);
+        let waits = diff.changes.iter().all(|it| it.effect == Effect::NextStart);
+        Read { running, new: (!waits).then(|| Box::new(new)), diff }
+    });
+    (read, seen)
 }
 
 fn log(report: &Report, asked_by: &str) {

@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT: a graceful stop. SIGHUP: the configuration is loaded again. SIGUSR1: the log
-//! files are opened anew.
+//! SIGTERM and SIGINT: a graceful stop. SIGHUP: the configuration is loaded again; one that came
+//! from no file (the demo) ends with its terminal. SIGUSR1: the log files are opened anew.
 //!
 //! Only the control thread takes them. Every other thread has them blocked, so that no system call
 //! of a worker is interrupted.
@@ -70,23 +70,30 @@ fn change_mask(how: libc::c_int) {
 pub(super) async fn obey(mut taken: Taken, desk: Rc<Desk>) {
     let mut is_stopping = false;
     loop {
-        match taken.next().await {
-            Asked::Reload => drop(desk.reloader.reload(false, "SIGHUP").await),
-            Asked::Reopen => desk.reopen("SIGUSR1"),
-            Asked::Stop(name) if is_stopping => {
-                tracing::warn!("{name} again: stopping at once");
-                desk.gateway.stop(Duration::ZERO);
+        let name = match taken.next().await {
+            Asked::Reopen => {
+                desk.reopen("SIGUSR1");
+                continue;
             }
-            Asked::Stop(name) => {
-                is_stopping = true;
-                let grace = desk.gateway.config().drain_timeout;
-                tracing::info!(
-                    "{name}: stopping; requests in flight get {} s, another signal stops at once",
-                    grace.as_secs()
-                );
-                desk.gateway.stop(grace);
+            Asked::Reload if desk.reloader.has_files() => {
+                desk.reloader.reload(false, "SIGHUP").await;
+                continue;
             }
+            Asked::Reload => "SIGHUP",
+            Asked::Stop(name) => name,
+        };
+        if is_stopping {
+            tracing::warn!("{name} again: stopping at once");
+            desk.gateway.stop(Duration::ZERO);
+            continue;
         }
+        is_stopping = true;
+        let grace = desk.gateway.config().drain_timeout;
+        tracing::info!(
+            "{name}: stopping; requests in flight get {} s, another signal stops at once",
+            grace.as_secs()
+        );
+        desk.gateway.stop(grace);
     }
 }
 
