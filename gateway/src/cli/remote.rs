@@ -72,7 +72,7 @@ impl Place {
     fn given_token(&self) -> Result<Option<Secret>, Exit> {
         if let Some(path) = &self.token_file {
             let wrong = |error| fail(Exit::Usage, format!("{}: {error}", path.display()));
-            return token::read(path).map(Some).map_err(wrong);
+            return token::read_named(path).map(Some).map_err(wrong);
         }
         let token = std::env::var("HANGU_ADMIN_TOKEN").ok().filter(|it| !it.is_empty());
         Ok(token.map(Secret::new))
