@@ -265,6 +265,10 @@ impl Drop for Gateway {
 /// less than a millisecond.
 const APPLY_WAIT: Duration = Duration::from_secs(2);
 
+/// Tries to bind an address that another listener of this gateway may be about to close, a turn of
+/// the workers apart.
+const BIND_TRIES: usize = 10;
+
 /// The access log gets this long to be written at the end.
 const LOG_WAIT: Duration = Duration::from_secs(5);
 
@@ -329,26 +333,77 @@ impl Handle {
             .enumerate()
             .filter(|(place, it)| it.is_present && !was_present(*place))
             .collect();
-        let bound = listener::bind_all(opened.iter().map(|it| &*it.1.settings), self.workers)?;
+        // A listener that speaks something else now, or has another name, takes over the sockets
+        // of the one that had its address: what queues on them is not lost.
+        let inherits = |it: &ListenerPlace| {
+            then.iter().zip(now).position(|(then, now)| {
+                let is_closed = then.is_present && !now.is_present;
+                let address = it.settings.address;
+                is_closed && address.port() != 0 && then.settings.address == address
+            })
+        };
+        let (inherited, fresh): (Vec<(usize, &ListenerPlace)>, Vec<_>) =
+            opened.iter().partition(|it| inherits(it.1).is_some());
+        let bound = self.bind(&state, fresh.iter().map(|it| &*it.1.settings))?;
+        let inherited: Vec<_> =
+            inherited.iter().filter_map(|it| Some((inherits(it.1)?, it.0))).collect();
         let names = |it: &ListenerPlace| it.settings.name.clone();
         let closed = then.iter().zip(now).filter(|(then, now)| then.is_present && !now.is_present);
         let applied = Applied {
             listeners_opened: opened.iter().map(|it| names(it.1)).collect(),
             listeners_closed: closed.map(|it| names(it.1)).collect(),
         };
-        let opened: Vec<_> = opened.iter().map(|it| it.0).collect();
-        for (place, it) in opened.iter().zip(&bound) {
-            match state.addresses.get_mut(*place) {
-                Some(address) => *address = it.address,
-                None => state.addresses.push(it.address),
+        let fresh: Vec<_> = fresh.iter().map(|it| it.0).collect();
+        state.addresses.resize(now.len(), SocketAddr::from(([0; 4], 0)));
+        let new = fresh.iter().zip(&bound).map(|(place, it)| (*place, it.address));
+        let old = inherited.iter().map(|it| (it.1, state.addresses.get(it.0).copied()));
+        let old: Vec<_> = old.filter_map(|it| Some((it.0, it.1?))).collect();
+        for (place, address) in new.chain(old) {
+            if let Some(at) = state.addresses.get_mut(place) {
+                *at = address;
             }
         }
-        let sockets = by_worker(opened.into_iter().zip(bound), self.workers);
-        let taken_on = self.publish(&mut state, snapshot, sockets);
+        let sockets = by_worker(fresh.into_iter().zip(bound), self.workers);
+        let taken_on = self.publish(&mut state, snapshot, sockets, &inherited);
         // Each worker gives its end of the channel up when it is done; one that is stuck does so
         // later.
         while taken_on.recv_timeout(APPLY_WAIT).is_ok() {}
         Ok(applied)
+    }
+
+    /// Binds new listeners. An address that a listener had until a moment ago may still be in use:
+    /// workers close their sockets in their own time.
+    fn bind<'c>(
+        &self,
+        state: &State,
+        listeners: impl Iterator<Item = &'c hangu_config::Listener> + Clone,
+    ) -> Result<Vec<listener::Sockets>, BindError> {
+        let places = state.snapshot.roster.listeners();
+        let mut tries = BIND_TRIES;
+        loop {
+            let error = match listener::bind_all(listeners.clone(), self.workers) {
+                Ok(bound) => return Ok(bound),
+                Err(error) => error,
+            };
+            let was_ours = places.iter().any(|it| it.settings.address == error.address);
+            tries -= 1;
+            if tries == 0 || !was_ours || error.error.kind() != io::ErrorKind::AddrInUse {
+                return Err(error);
+            }
+            self.wait_a_turn();
+        }
+    }
+
+    /// Waits until every worker has had a turn, in which tasks that were woken before run.
+    fn wait_a_turn(&self) {
+        let (done, is_done) = channel();
+        for worker in 0..self.workers {
+            let done = done.clone();
+            // Nobody waits any more when a worker is stuck.
+            self.order(worker, move |_| drop(done.send(())));
+        }
+        drop(done);
+        while is_done.recv_timeout(APPLY_WAIT).is_ok() {}
     }
 
     /// Sets the endpoints of a cluster that were found by asking for them, all of them each time.
@@ -388,7 +443,8 @@ impl Handle {
 
     fn publish_roster(&self, state: &mut State, roster: Roster) {
         let snapshot = state.snapshot.with_endpoints(roster);
-        drop(self.publish(state, snapshot, by_worker(std::iter::empty(), self.workers)));
+        let sockets = by_worker(std::iter::empty(), self.workers);
+        drop(self.publish(state, snapshot, sockets, &[]));
     }
 
     /// Gives all workers a version and the sockets of its new listeners.
@@ -398,6 +454,7 @@ impl Handle {
         state: &mut State,
         snapshot: Snapshot,
         sockets: Vec<WorkerSockets>,
+        inherited: &[(usize, usize)],
     ) -> Receiver<()> {
         let (done, is_done) = channel();
         let layout = Arc::new(snapshot.layout());
@@ -414,9 +471,10 @@ impl Handle {
             let counters = Arc::clone(counters);
             let update = Update { snapshot: own, counters, load: Arc::clone(&load) };
             let done = done.clone();
+            let inherited = inherited.to_vec();
             self.order(worker, move |core| {
                 core.take_on(update);
-                if let Err(error) = core.listen(sockets) {
+                if let Err(error) = core.inherit(&inherited).and_then(|()| core.listen(sockets)) {
                     tracing::error!(%error, "cannot accept on a new listener");
                 }
                 // Nobody waits for a change of endpoints.

@@ -7,6 +7,7 @@ use hangu_tests::{
     Peer, Upstream,
     bolt::{self, Kind},
     http::{get, ok},
+    upstream::refused_address,
     wait,
 };
 use serde_json::json;
@@ -111,6 +112,73 @@ on_every_driver! {
         client.send(get("/old"));
         assert_eq!(client.read_response("GET").status(), 404);
         assert_eq!(gateway.metric("hangu_downstream_requests_total", &["listener=\"in\""]), 2.0);
+    }
+
+    fn a_listener_that_speaks_something_else_keeps_its_address_and_nobody_is_refused(driver) {
+        let upstream = Upstream::http_text("web");
+        let (rpc, _frames) = Upstream::bolt_echo();
+        let address = refused_address().to_string();
+        let setup = |protocols: &[&str], name: &str| {
+            Setup::new(driver, protocols)
+                .cluster("main", "http1", &[upstream.address])
+                .cluster("rpc", "bolt", &[rpc.address])
+                .hosts(json!([
+                    {"name": "web", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "main"}}]},
+                    {"name": "rpc", "services": ["*"], "routes": [{"match": {}, "route": {"cluster": "rpc"}}]},
+                ]))
+                .workers(2)
+                .listener(json!({"address": address, "name": name}))
+        };
+        let gateway = setup(&["http1"], "in").start();
+        let place = gateway.place();
+        let mut old = gateway.connect();
+        old.send(get("/"));
+        assert_eq!(old.read_response("GET").text(), "web");
+        for (round, name) in ["in", "other", "in"].into_iter().enumerate() {
+            let protocols: &[&str] = if round == 1 { &["http1"] } else { &["http1", "bolt"] };
+            gateway.handle().apply(setup(protocols, name).load()).expect("it is applied");
+            assert_eq!(gateway.address(name), Some(place));
+            for _ in 0..6 {
+                let mut client = Peer::connect(place);
+                client.send(get("/"));
+                assert_eq!(client.read_response("GET").text(), "web");
+            }
+        }
+        old.expect_end();
+        let mut client = Peer::connect(place);
+        client.send_frame(&bolt::request(1, "a.B:1.0", "m", b"x"));
+        assert_eq!(client.read_frame().id, 1);
+        let mut none = setup(&["http1"], "in");
+        none.config["listeners"][0]["address"] = json!("127.0.0.1:0");
+        gateway.handle().apply(none.load()).expect("it is applied");
+        gateway.handle().apply(setup(&["http1"], "in").load()).expect("the address is free again");
+    }
+
+    fn sockets_get_their_options_and_new_ones_with_a_new_configuration(driver) {
+        let upstream = Upstream::http_text("x");
+        let setup = Setup::http(driver, upstream.address);
+        let gateway = setup.clone().start();
+        let times = |gateway: &crate::support::Running| {
+            let mut client = gateway.connect();
+            client.send(get("/"));
+            assert_eq!(client.read_response("GET").status(), 200);
+            let (tell, told) = mpsc::channel();
+            assert!(gateway.handle().order(0, move |core| {
+                let options = core.connections.iter().map(|(_, it)| it.socket.options());
+                let _ = tell.send(options.collect::<Vec<_>>());
+            }));
+            (told.recv().expect("an answer"), client)
+        };
+        let (options, client) = times(&gateway);
+        let default = Some((Duration::from_secs(90), true));
+        assert_eq!(options, [default, default]);
+        drop(client);
+        gateway.wait_for_metric("hangu_downstream_connections_active", &[], 0.0);
+        let tcp = json!({"user_timeout": "5s", "keepalive": {"enabled": false}});
+        let next = setup.listener(json!({"tcp": tcp})).main(json!({"tcp": tcp}));
+        gateway.handle().apply(next.load()).expect("it is applied");
+        let (options, _client) = times(&gateway);
+        assert!(options.contains(&Some((Duration::from_secs(5), false))), "{options:?}");
     }
 
     fn connections_to_endpoints_that_stay_are_kept_and_the_others_end_when_they_are_idle(driver) {

@@ -93,6 +93,14 @@ impl Socket {
         self.stream.readable(false).await
     }
 
+    /// How long sent bytes may stay unacknowledged, and whether the peer is probed when nothing
+    /// moves; `None` for a socket that is dead.
+    pub fn options(&self) -> Option<(std::time::Duration, bool)> {
+        let descriptor = self.borrow();
+        let socket = SockRef::from(&descriptor);
+        Some((socket.tcp_user_timeout().ok()??, socket.keepalive().ok()?))
+    }
+
     /// Ends one or both directions. Whoever waits on the socket is woken.
     pub fn shutdown(&self, how: Shutdown) {
         // A socket that is not connected any more is as shut as it can be.

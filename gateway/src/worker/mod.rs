@@ -209,6 +209,21 @@ impl Core {
         Ok(())
     }
 
+    /// Begins to accept on the sockets of listeners that are closed, for those with the same
+    /// address that come after them. `places` are those of the old and the new ones.
+    ///
+    /// # Errors
+    /// As [`Core::listen`].
+    pub fn inherit(&mut self, places: &[(usize, usize)]) -> io::Result<()> {
+        let mut sockets = Vec::new();
+        for (old, new) in places {
+            for (_, socket) in self.listening.iter().filter(|it| it.0 == *old) {
+                sockets.push((*new, socket.try_clone()?));
+            }
+        }
+        self.listen(sockets)
+    }
+
     /// Gives an accepted connection to the worker that has the fewest.
     fn place(&mut self, listener: usize, stream: TcpStream, peer: SocketAddr) {
         let here = self.settings.worker;
