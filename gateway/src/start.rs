@@ -399,8 +399,10 @@ impl Handle {
         let (done, is_done) = channel();
         for worker in 0..self.workers {
             let done = done.clone();
-            // Nobody waits any more when a worker is stuck.
-            self.order(worker, move |_| drop(done.send(())));
+            self.order(worker, move |_| {
+                // Nobody waits any more when the worker was stuck.
+                let _ = done.send(());
+            });
         }
         drop(done);
         while is_done.recv_timeout(APPLY_WAIT).is_ok() {}
