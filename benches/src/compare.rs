@@ -52,6 +52,15 @@ pub enum Missing {
 }
 
 impl Settings {
+    /// What went wrong, without the names of this machine's directories: it may go into a document.
+    fn without_places(&self, error: &io::Error) -> String {
+        let mut text = error.to_string();
+        for place in [&self.directory, &self.programs.peers] {
+            text = text.replace(&format!("{}/", place.display()), "");
+        }
+        text
+    }
+
     fn may_do_without(&self, proxy: &Proxy) -> bool {
         self.missing == Missing::LeftOut && proxy.presence != Presence::Required
     }
@@ -64,6 +73,10 @@ pub struct Comparison {
     pub machine: Machine,
     /// Proxies and what they say their versions are.
     pub versions: Vec<(&'static str, String)>,
+    /// Rounds of each proxy, workload and pace.
+    pub rounds: usize,
+    /// Measured seconds of a round.
+    pub seconds: f64,
     /// Things that make the figures less than they seem.
     pub warnings: Vec<String>,
     /// One per workload, pace and proxy, in this order.
@@ -135,7 +148,12 @@ const IDLE_ROUNDS_MAX: usize = 3;
 /// # Errors
 /// The backend or a proxy that is needed cannot be started, or one ends while it is measured.
 pub fn run(settings: &Settings, tell: &mut dyn FnMut(&str)) -> io::Result<Comparison> {
-    let mut comparison = Comparison { machine: Machine::this(), ..Comparison::default() };
+    let mut comparison = Comparison {
+        machine: Machine::this(),
+        rounds: settings.rounds,
+        seconds: settings.round.as_secs_f64(),
+        ..Comparison::default()
+    };
     let stage = Stage::set(settings, &mut comparison)?;
     for workload in &settings.workloads {
         match workload.measure {
@@ -222,6 +240,7 @@ impl<'a> Stage<'a> {
             Ok(running) => Ok(Some(running)),
             Err(error) if settings.may_do_without(proxy) => {
                 let workload = workload.name;
+                let error = settings.without_places(&error);
                 comparison.warnings.push(format!("left out of {workload}: {error}"));
                 Ok(None)
             }
@@ -239,6 +258,7 @@ fn installed(settings: &Settings, comparison: &mut Comparison) -> io::Result<Vec
                 proxies.push(*proxy);
             }
             Err(error) if settings.may_do_without(proxy) => {
+                let error = settings.without_places(&error);
                 comparison.warnings.push(format!("{} is left out: {error}", proxy.name));
             }
             Err(error) => return Err(io::Error::other(format!("{}: {error}", proxy.name))),

@@ -8,10 +8,12 @@ use crate::report::{self, Summary};
 
 /// A panel: a heading and its bars.
 struct Panel {
+    workload: &'static str,
     title: String,
     bars: Vec<(&'static str, Summary)>,
 }
 
+/// Panels side by side: a workload has a row, and is measured at no more paces than this.
 const COLUMNS: usize = 2;
 const PANEL_WIDTH: usize = 480;
 const BAR_HEIGHT: usize = 18;
@@ -27,7 +29,7 @@ pub fn svg(comparison: &Comparison) -> String {
     let panels = panels(comparison);
     let mut body = String::new();
     let mut top = GAP;
-    for row in panels.chunks(COLUMNS) {
+    for row in panels.chunk_by(|one, other| one.workload == other.workload) {
         for (column, panel) in row.iter().enumerate() {
             put_panel(&mut body, panel, GAP + column * PANEL_WIDTH, top);
         }
@@ -45,6 +47,7 @@ fn panels(comparison: &Comparison) -> Vec<Panel> {
     let mut panels = Vec::new();
     for group in report::groups(comparison) {
         panels.push(Panel {
+            workload: group.workload,
             title: format!("{}, {}: CPU µs per request", group.workload, group.pace),
             bars: group.lines.iter().map(|line| (line.proxy, line.cpu_us)).collect(),
         });
@@ -55,6 +58,7 @@ fn panels(comparison: &Comparison) -> Vec<Panel> {
     for workload in workloads {
         let lines = idle.iter().filter(|line| line.workload == workload);
         panels.push(Panel {
+            workload,
             title: format!("{workload}: KiB a connection"),
             bars: lines.map(|line| (line.proxy, line.added_later_kib)).collect(),
         });
@@ -113,4 +117,15 @@ fn colour(name: &str) -> &'static str {
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
     // Writing to a String does not fail.
     let _ = text.write_fmt(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::WORKLOADS;
+
+    #[test]
+    fn the_panels_of_a_workload_have_room_beside_each_other() {
+        assert!(WORKLOADS.iter().all(|workload| workload.paces().len() <= COLUMNS));
+    }
 }

@@ -210,7 +210,8 @@ fn mebibytes(bytes: u64) -> f64 {
 #[must_use]
 pub fn markdown(comparison: &Comparison) -> String {
     let mut text = String::new();
-    put(&mut text, format_args!("Machine: {}.\n\n", comparison.machine));
+    let Comparison { machine, rounds, seconds, .. } = comparison;
+    put(&mut text, format_args!("Machine: {machine}. Rounds: {rounds} of {seconds} s.\n\n"));
     for (proxy, version) in &comparison.versions {
         put(&mut text, format_args!("* {proxy}: {version}\n"));
     }

@@ -1,4 +1,4 @@
-//! The gateway itself: on the driver that it chooses, on epoll, and with its access log.
+//! The gateway itself: on the driver that it chooses, on epoll, and with all that it can tell.
 
 use std::fmt::Write;
 use std::io;
@@ -16,7 +16,7 @@ pub(super) const HANGU: Proxy = Proxy {
     command: |plan| command(plan, "auto", Log::Off),
 };
 
-/// The same with every line of the access log written to a file.
+/// The same with every line of the access log written to a file, and all metrics.
 pub(super) const HANGU_LOGGED: Proxy = Proxy {
     name: "hangu-logged",
     role: Role::Own,
@@ -37,7 +37,7 @@ pub(super) const HANGU_EPOLL: Proxy = Proxy {
     command: |plan| command(plan, "epoll", Log::Off),
 };
 
-/// Whether the access log is written.
+/// Whether the access log is written and calls are counted by their names.
 #[derive(Clone, Copy, Debug)]
 enum Log {
     Off,
@@ -52,15 +52,20 @@ fn command(plan: &Plan, driver: &str, log: Log) -> io::Result<Command> {
 }
 
 fn configuration(plan: &Plan, driver: &str, log: Log) -> String {
-    let log = match log {
-        Log::Off => "{ enabled: false }".to_owned(),
-        Log::On => format!("{{ path: {:?} }}", plan.directory.join("access.log")),
+    let telemetry = match log {
+        Log::Off => {
+            "access_log: { enabled: false }\nmetrics: { rpc: { enabled: false } }".to_owned()
+        }
+        Log::On => {
+            let path = plan.directory.join("access.log");
+            format!("access_log: {{ path: {path:?} }}\nmetrics: {{ rpc: {{ enabled: true }} }}")
+        }
     };
     format!(
         "workers: 1
 driver: {driver}
 admin: {{ address: \"{admin}\" }}
-access_log: {log}
+{telemetry}
 listeners:
   - {{ name: http, address: \"{http}\", protocols: [http1], route_config: http }}
   - {{ name: bolt, address: \"{bolt}\", protocols: [bolt], route_config: bolt }}

@@ -5,6 +5,7 @@
 //! gateway costs above it is the gateway's own, and not its runtime's.
 
 use std::io;
+use std::net::SocketAddr;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, Splitable};
 use monoio::net::{TcpListener, TcpStream};
@@ -21,6 +22,12 @@ const RING_ENTRIES: u32 = 4096;
 /// The kernel has no io_uring of this kind or forbids it, an address cannot be listened on, or the
 /// process has no descriptor left.
 pub fn run(hops: &[Hop]) -> io::Result<()> {
+    let bind = |hop: &Hop| Ok((std::net::TcpListener::bind(hop.listen)?, hop.upstream));
+    relay(hops.iter().map(bind).collect::<io::Result<_>>()?)
+}
+
+/// Relays what comes to each listener to the address beside it.
+fn relay(listeners: Vec<(std::net::TcpListener, SocketAddr)>) -> io::Result<()> {
     let mut ring = io_uring::IoUring::builder();
     ring.setup_single_issuer().setup_defer_taskrun();
     let mut runtime = RuntimeBuilder::<IoUringDriver>::new()
@@ -28,10 +35,10 @@ pub fn run(hops: &[Hop]) -> io::Result<()> {
         .uring_builder(ring)
         .build()?;
     runtime.block_on(async {
-        let mut listening = Vec::with_capacity(hops.len());
-        for hop in hops {
-            let listener = TcpListener::bind(hop.listen)?;
-            listening.push(monoio::spawn(accept(listener, *hop)));
+        let mut listening = Vec::with_capacity(listeners.len());
+        for (listener, upstream) in listeners {
+            let listener = TcpListener::from_std(listener)?;
+            listening.push(monoio::spawn(accept(listener, upstream)));
         }
         for task in listening {
             task.await?;
@@ -40,20 +47,20 @@ pub fn run(hops: &[Hop]) -> io::Result<()> {
     })
 }
 
-async fn accept(listener: TcpListener, hop: Hop) -> io::Result<()> {
+async fn accept(listener: TcpListener, upstream: SocketAddr) -> io::Result<()> {
     loop {
         let client = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => return Err(error),
         };
-        monoio::spawn(join(client, hop));
+        monoio::spawn(join(client, upstream));
     }
 }
 
 /// A refused upstream drops the client: the relay has no words of its own.
-async fn join(client: TcpStream, hop: Hop) {
-    let Ok(upstream) = TcpStream::connect(hop.upstream).await else { return };
+async fn join(client: TcpStream, upstream: SocketAddr) {
+    let Ok(upstream) = TcpStream::connect(upstream).await else { return };
     if client.set_nodelay(true).and_then(|()| upstream.set_nodelay(true)).is_err() {
         return;
     }
@@ -81,4 +88,50 @@ async fn carry(mut source: impl AsyncReadRent, mut sink: impl AsyncWriteRent) {
     }
     // Whoever is at the other end sees the end as well; a broken connection shows there too.
     let _ = sink.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    use super::*;
+    use crate::body::{BODY_BYTES_MAX, body};
+
+    #[test]
+    fn bytes_and_ends_cross_both_ways_whole() {
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let hops = vec![(listener, upstream.local_addr().unwrap())];
+        // It ends only where the kernel has no such ring; the client is then refused.
+        let relay = std::thread::spawn(move || relay(hops));
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(body(1000)).unwrap();
+        upstream.set_nonblocking(true).unwrap();
+        let accepted = crate::clock::retry(std::time::Duration::from_secs(20), || {
+            if relay.is_finished() { Some(None) } else { Some(Some(upstream.accept().ok()?.0)) }
+        });
+        let Some(mut server) = accepted.expect("the relay connects or ends") else {
+            eprintln!("this kernel has no ring for it: {:?}", relay.join());
+            return;
+        };
+        server.set_nonblocking(false).unwrap();
+        let mut seen = vec![0; 1000];
+        server.read_exact(&mut seen).unwrap();
+        assert_eq!(seen, body(1000));
+        let sending = std::thread::spawn(move || {
+            for _ in 0..16 {
+                server.write_all(body(BODY_BYTES_MAX)).unwrap();
+            }
+            server.shutdown(Shutdown::Write).unwrap();
+            server.read_to_end(&mut Vec::new()).unwrap()
+        });
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), 16 * BODY_BYTES_MAX);
+        assert!(received.chunks(BODY_BYTES_MAX).all(|chunk| chunk == body(BODY_BYTES_MAX)));
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(sending.join().unwrap(), 0);
+    }
 }
