@@ -279,6 +279,8 @@ pub struct RpcHead<'a> {
     /// How long the caller waits, as the frame says: the smallest of all that it says. In a part
     /// that is encoded: what remains; a frame that says more is corrected on its way.
     pub timeout: Option<Duration>,
+    /// In a request: whether fields may say of the timeout too, and have to be corrected with it.
+    pub timeout_in_fields: bool,
     /// In a response: what the frame tells of the outcome.
     pub outcome: RpcOutcome,
     /// The fields of the frame.

@@ -107,6 +107,7 @@ fn finding_a_route_allocates_nothing() {
         fields: RpcFields::new(b"ab", |block| Some((block.get(..1)?, b"", block.get(1..)?))),
         head: b"",
         payload: RpcPayload::Slice(b""),
+        timeout_in_fields: false,
         checksum: None,
         trace: RpcTrace::default(),
         added: None,

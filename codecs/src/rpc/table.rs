@@ -15,6 +15,9 @@ use crate::StreamId;
 pub(super) struct Table<T> {
     slots: Vec<Slot<T>>,
     used: usize,
+    /// Entries that do not stand where the size of the table would have them: they came before it
+    /// grew.
+    displaced: usize,
     counter: u32,
     counter_max: u32,
 }
@@ -28,7 +31,7 @@ struct Slot<T> {
 impl<T: Copy> Table<T> {
     /// An empty table that holds no memory; generations run from 1 to `counter_max` and around.
     pub(super) const fn new(counter_max: u32) -> Self {
-        Self { slots: Vec::new(), used: 0, counter: 0, counter_max }
+        Self { slots: Vec::new(), used: 0, displaced: 0, counter: 0, counter_max }
     }
 
     /// Entries.
@@ -76,18 +79,24 @@ impl<T: Copy> Table<T> {
     }
 
     /// The stream that was given this generation. A table that has grown keeps its entries where
-    /// they are, so smaller sizes are tried too.
+    /// they are, so smaller sizes are tried too while there are any.
+    #[inline]
     pub(super) fn find(&self, generation: u32) -> Option<StreamId> {
-        let mut size = self.slots.len();
-        while size >= SLOTS_MIN {
-            let index = generation as usize & (size - 1);
-            let slot = self.slots.get(index)?;
-            if slot.generation == generation && slot.entry.is_some() {
-                return Some(stream(index, generation));
-            }
-            size /= 2;
+        let found = self.find_in(self.slots.len(), generation);
+        if found.is_some() || self.displaced == 0 {
+            return found;
         }
-        None
+        let smaller = std::iter::successors(Some(self.slots.len() / 2), |size| Some(size / 2));
+        smaller.take_while(|size| *size >= SLOTS_MIN).find_map(|it| self.find_in(it, generation))
+    }
+
+    /// As [`Table::find`], where a table of `size` slots would have put it.
+    #[inline]
+    fn find_in(&self, size: usize, generation: u32) -> Option<StreamId> {
+        let index = generation as usize & size.saturating_sub(1);
+        let slot = self.slots.get(index)?;
+        let is_it = slot.generation == generation && slot.entry.is_some();
+        is_it.then(|| stream(index, generation))
     }
 
     /// Takes a stream out.
@@ -98,6 +107,9 @@ impl<T: Copy> Table<T> {
         }
         let entry = slot.entry.take()?;
         self.used -= 1;
+        if self.displaced > 0 && id.generation as usize & self.mask() != id.slot as usize {
+            self.displaced -= 1;
+        }
         if self.used == 0 && self.slots.len() > SLOTS_KEPT {
             self.slots = Vec::new();
         }
@@ -139,6 +151,7 @@ impl<T: Copy> Table<T> {
             *slot = Slot { generation: id.generation, entry: Some(entry) };
             table.used += 1;
         }
+        table.count_displaced();
         Some(table)
     }
 
@@ -149,6 +162,13 @@ impl<T: Copy> Table<T> {
     fn grow(&mut self) {
         let size = (self.slots.len() * 2).max(SLOTS_MIN);
         self.slots.resize(size, Slot { generation: 0, entry: None });
+        self.count_displaced();
+    }
+
+    fn count_displaced(&mut self) {
+        let mask = self.mask();
+        let used = self.slots.iter().enumerate().filter(|(_, slot)| slot.entry.is_some());
+        self.displaced = used.filter(|(at, it)| it.generation as usize & mask != *at).count();
     }
 }
 
@@ -185,15 +205,21 @@ mod tests {
     #[test]
     fn entries_are_found_after_the_table_has_grown() {
         let mut table = Table::new(u32::MAX);
+        for _ in 0..100 {
+            let id = table.insert(0);
+            table.remove(id);
+        }
         let ids: Vec<_> = (0..1000_u32).map(|it| table.insert(it)).collect();
         for (value, id) in (0_u32..).zip(&ids) {
             assert_eq!(table.get(*id), Some(&value));
             assert_eq!(table.find(id.generation), Some(*id));
         }
         assert!(table.slots.len() <= 2048);
+        assert!(table.displaced > 0, "early entries stand where a smaller table put them");
         for id in ids {
             table.remove(id);
         }
+        assert_eq!(table.displaced, 0);
         assert_eq!(table.slots.capacity(), 0, "an empty large table gives its memory back");
     }
 

@@ -678,6 +678,7 @@ mod tests {
             fields: RpcFields::new(BLOCK, read_pair),
             head: b"",
             payload: RpcPayload::Slice(b""),
+            timeout_in_fields: false,
             checksum: None,
             trace: RpcTrace::default(),
             added: None,

@@ -168,6 +168,7 @@ proptest! {
                 fields: RpcFields::new(block.as_bytes(), read_pair),
                 head: b"",
                 payload: RpcPayload::Slice(b""),
+                timeout_in_fields: false,
                 checksum: None,
                 trace: RpcTrace::default(),
                 added: None,
