@@ -64,8 +64,12 @@ impl<T> fmt::Debug for Id<T> {
 }
 
 /// Values under ids that are never mistaken for those of an earlier value in the same place.
+///
+/// Places stand in chunks that never move: growing copies nothing, and takes no more memory than
+/// there are values, but for one chunk.
 pub struct Slab<T> {
-    places: Vec<Place<T>>,
+    chunks: Vec<Vec<Place<T>>>,
+    places: usize,
     free: Vec<u32>,
 }
 
@@ -74,9 +78,12 @@ struct Place<T> {
     value: Option<T>,
 }
 
+/// Places of a chunk. 64: what a chunk leaves unused is little beside what a worker needs anyway.
+const CHUNK: usize = 64;
+
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { chunks: Vec::new(), places: 0, free: Vec::new() }
     }
 }
 
@@ -84,31 +91,40 @@ impl<T> Slab<T> {
     /// Puts a value in and names it.
     pub fn insert(&mut self, value: T) -> Id<T> {
         if let Some(index) = self.free.pop()
-            && let Some(place) = self.places.get_mut(index as usize)
+            && let Some(place) = self.place_mut(index)
         {
             place.value = Some(value);
             return Id::new(index, place.generation);
         }
-        let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        self.places.push(Place { generation: 0, value: Some(value) });
+        let index = u32::try_from(self.places).unwrap_or(u32::MAX);
+        if self.places.is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(Place { generation: 0, value: Some(value) });
+            self.places += 1;
+        }
         Id::new(index, 0)
     }
 
     /// The value of that name, if it is still there.
+    #[inline]
     pub fn get(&self, id: Id<T>) -> Option<&T> {
-        let place = self.places.get(id.index as usize)?;
+        let index = id.index as usize;
+        let place = self.chunks.get(index / CHUNK)?.get(index % CHUNK)?;
         if place.generation == id.generation { place.value.as_ref() } else { None }
     }
 
     /// The value of that name, if it is still there.
+    #[inline]
     pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
-        let place = self.places.get_mut(id.index as usize)?;
+        let place = self.place_mut(id.index)?;
         if place.generation == id.generation { place.value.as_mut() } else { None }
     }
 
     /// Takes the value of that name out; its id means nothing any more.
     pub fn remove(&mut self, id: Id<T>) -> Option<T> {
-        let place = self.places.get_mut(id.index as usize)?;
+        let place = self.place_mut(id.index)?;
         if place.generation != id.generation {
             return None;
         }
@@ -120,14 +136,14 @@ impl<T> Slab<T> {
 
     /// All values with their names.
     pub fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
-        self.places.iter().zip(0..).filter_map(|(place, index)| {
+        self.chunks.iter().flatten().zip(0..).filter_map(|(place, index)| {
             Some((Id::new(index, place.generation), place.value.as_ref()?))
         })
     }
 
     /// All values with their names, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
-        self.places.iter_mut().zip(0..).filter_map(|(place, index)| {
+        self.chunks.iter_mut().flatten().zip(0..).filter_map(|(place, index)| {
             Some((Id::new(index, place.generation), place.value.as_mut()?))
         })
     }
@@ -139,12 +155,18 @@ impl<T> Slab<T> {
 
     /// How many values there are.
     pub fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.places - self.free.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    #[inline]
+    fn place_mut(&mut self, index: u32) -> Option<&mut Place<T>> {
+        let index = index as usize;
+        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
     }
 }
 
@@ -163,5 +185,24 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"second"));
         assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn values_stay_where_they_are_however_many_come() {
+        let mut slab = Slab::default();
+        let ids: Vec<_> = (0..1000).map(|it| slab.insert(it)).collect();
+        let first = std::ptr::from_ref(slab.get(ids[0]).unwrap());
+        for id in ids.iter().step_by(3) {
+            slab.remove(*id);
+        }
+        let again: Vec<_> = (0..2000).map(|it| slab.insert(it)).collect();
+        assert_eq!(slab.len(), 666 + 2000);
+        assert_eq!(slab.get(ids[1]), Some(&1));
+        assert_eq!(slab.get(ids[0]), None);
+        let in_its_place = again.iter().find(|it| it.index == ids[0].index).unwrap();
+        assert_eq!(std::ptr::from_ref(slab.get(*in_its_place).unwrap()), first);
+        let named: Vec<_> = slab.iter().map(|(id, value)| (id, *value)).collect();
+        assert_eq!(named.len(), slab.len());
+        assert!(named.iter().all(|(id, value)| slab.get(*id) == Some(value)));
     }
 }
