@@ -7,19 +7,23 @@ use bytes::BytesMut;
 #[derive(Debug, Default)]
 pub struct Buffers {
     free: Vec<BytesMut>,
+    free_bytes: usize,
 }
 
 impl Buffers {
     /// An empty buffer; allocates when none is free.
     pub fn lend(&mut self) -> BytesMut {
-        self.free.pop().unwrap_or_else(|| BytesMut::with_capacity(BUFFER_BYTES))
+        let Some(buffer) = self.free.pop() else { return BytesMut::with_capacity(BUFFER_BYTES) };
+        self.free_bytes = self.free_bytes.saturating_sub(buffer.capacity());
+        buffer
     }
 
     /// Takes a buffer back. One that has grown, or is one too many, goes to the allocator.
     pub fn take_back(&mut self, mut buffer: BytesMut) {
         buffer.clear();
-        let is_kept = (BUFFER_BYTES / 2..=BUFFER_BYTES_MAX).contains(&buffer.capacity());
-        if is_kept && self.free.len() < BUFFERS_MAX {
+        let bytes = self.free_bytes + buffer.capacity();
+        if buffer.capacity() >= BUFFER_BYTES / 2 && bytes <= FREE_BYTES_MAX {
+            self.free_bytes = bytes;
             self.free.push(buffer);
         }
     }
@@ -28,11 +32,9 @@ impl Buffers {
 /// Capacity of a new buffer: fits most answers.
 const BUFFER_BYTES: usize = 4 * 1024;
 
-/// Larger ones are not kept: they would lie under small answers.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
-
-/// Buffers kept, 16 MiB at most: what so many connections need that are busy at once.
-const BUFFERS_MAX: usize = 256;
+/// Capacity of all buffers that are kept, per worker: what two thousand connections need that are
+/// busy at once with small answers, or a few that carry much.
+const FREE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -52,13 +54,15 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_the_limits_say() {
         let mut buffers = Buffers::default();
-        for _ in 0..2 * BUFFERS_MAX {
+        for _ in 0..=2 * FREE_BYTES_MAX / BUFFER_BYTES {
             buffers.take_back(BytesMut::with_capacity(BUFFER_BYTES));
         }
-        assert_eq!(buffers.free.len(), BUFFERS_MAX);
-        let mut buffers = Buffers::default();
-        buffers.take_back(BytesMut::with_capacity(2 * BUFFER_BYTES_MAX));
+        assert_eq!(buffers.free_bytes, FREE_BYTES_MAX);
+        assert_eq!(buffers.free.len(), FREE_BYTES_MAX / BUFFER_BYTES);
+        buffers.lend();
+        buffers.take_back(BytesMut::with_capacity(2 * BUFFER_BYTES));
+        assert_eq!(buffers.free_bytes, FREE_BYTES_MAX - BUFFER_BYTES, "that one was too large");
         buffers.take_back(BytesMut::new());
-        assert_eq!(buffers.free.len(), 0);
+        assert_eq!(buffers.free.len(), FREE_BYTES_MAX / BUFFER_BYTES - 1);
     }
 }

@@ -21,11 +21,12 @@ impl Core {
         if let Peer::Local { connection, stream } = exchange.downstream {
             if let Some(client) = self.connections.get_mut(connection) {
                 client.part(stream);
-                if !client.input.is_empty() && self.resume.last() != Some(&connection) {
+                let was_waiting = client.blocked.take_if(|by| *by == Blocked::Waiting).is_some();
+                let is_to_decode = was_waiting || !client.input.is_empty();
+                if is_to_decode && self.resume.last() != Some(&connection) {
                     self.resume.push(connection);
                 }
             }
-            self.unblock(connection, Blocked::Waiting);
             self.settle(connection);
             self.count(&exchange);
         }

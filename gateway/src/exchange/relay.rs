@@ -78,6 +78,9 @@ impl Core {
 
     /// Stops reading the client of an exchange while its upstream has too much to take.
     pub(super) fn hold_back(&mut self, id: ExchangeId, upstream: ConnectionId) {
+        if !self.is_behind(upstream) {
+            return;
+        }
         let Some(exchange) = self.exchanges.get(id) else { return };
         let Peer::Local { connection, .. } = exchange.downstream else { return };
         self.block(connection, upstream);
@@ -94,12 +97,13 @@ impl Core {
                 .is_some_and(|it| it.unsent_bytes() > UNSENT_BYTES_MAX)
     }
 
+    /// Whether a connection has so much to write that whoever fills it must wait.
+    fn is_behind(&mut self, id: ConnectionId) -> bool {
+        self.connections.get_mut(id).is_some_and(|it| it.unsent_bytes() > UNSENT_HIGH)
+    }
+
     /// Stops reading `reader` while `writer` has too much to write.
     fn block(&mut self, reader: ConnectionId, writer: ConnectionId) {
-        let Some(to) = self.connections.get_mut(writer) else { return };
-        if to.unsent_bytes() <= UNSENT_HIGH {
-            return;
-        }
         let Some(from) = self.connections.get_mut(reader) else { return };
         if from.blocked.replace(Blocked::Output(writer)) == Some(Blocked::Output(writer)) {
             return;
@@ -206,6 +210,9 @@ impl Core {
     /// of many streams is read on, for the others' sake: a client that lets too much wait is
     /// given up instead.
     fn hold_back_upstream(&mut self, from: ConnectionId, to: ConnectionId) {
+        if !self.is_behind(to) {
+            return;
+        }
         let Some(protocol) = self.connections.get(from).and_then(|it| it.protocol()) else {
             return;
         };
@@ -214,7 +221,7 @@ impl Core {
         }
         let Some(client) = self.connections.get_mut(to) else { return };
         let unsent = client.unsent_bytes();
-        if unsent <= UNSENT_HIGH || client.state != State::Open {
+        if client.state != State::Open {
             return;
         }
         if unsent > UNSENT_BYTES_MAX {
