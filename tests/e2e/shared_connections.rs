@@ -1,7 +1,12 @@
 //! Clusters whose connections belong to one worker and are used by all: parts travel between the
 //! workers by mail.
 
-use hangu_tests::{Upstream, bolt, upstream::refused_address, wait};
+use hangu_tests::{
+    Upstream,
+    bolt::{self, Frame, Kind},
+    upstream::refused_address,
+    wait,
+};
 use serde_json::json;
 
 use crate::support::{DriverKind, Running, Setup};
@@ -84,5 +89,43 @@ on_every_driver! {
         gateway.wait_for_metric("hangu_upstream_requests_active", &[], CLIENTS as f64);
         drop(clients);
         gateway.wait_for_metric("hangu_upstream_requests_active", &[], 0.0);
+    }
+
+    fn clients_of_other_workers_are_refused_what_an_upstream_does_not_take(driver) {
+        let (over, is_over) = std::sync::mpsc::channel::<()>();
+        let is_over = std::sync::Mutex::new(is_over);
+        let upstream = Upstream::serve(move |_peer, _| {
+            // Holds the connection, unread, until the test is over.
+            let _ = is_over.lock().expect("no poison").recv();
+        });
+        let gateway = shared(driver, upstream.address).start();
+        let mut clients = clients(&gateway);
+        let frame = Frame {
+            kind: Kind::Oneway,
+            ..bolt::request(1, "demo.A:1.0", "echo", &vec![b'x'; 60 * 1024])
+        };
+        for client in &mut clients {
+            client.send_frame(&frame);
+        }
+        gateway.wait_for_metric("hangu_upstream_requests_pending", &[], 0.0);
+        let flood = frame.to_bytes().repeat(400);
+        let senders: Vec<_> = clients
+            .iter()
+            .map(|client| {
+                let (mut sender, bytes) = (client.sender(), flood.clone());
+                // Those at the upstream's own worker are held back instead.
+                std::thread::spawn(move || sender.try_send(bytes))
+            })
+            .collect();
+        let reason = "reason=\"upstream_glutted\"";
+        wait::until("something is refused", || {
+            gateway.metric("hangu_upstream_errors_total", &[reason]) > 0.0
+        });
+        drop(gateway);
+        drop(over);
+        for sender in senders {
+            // Who was held back is cut off with the gateway.
+            let _ = sender.join().expect("the sender ends");
+        }
     }
 }

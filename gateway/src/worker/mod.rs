@@ -65,6 +65,9 @@ async fn work(seed: Seed) -> io::Result<()> {
         });
         let Some(wait) = wait else {
             work.with(Core::end);
+            // The tasks of what was closed have a last turn, in which they let go of the sockets:
+            // nobody would close those of a thread that has ended.
+            monoio::time::sleep(TICK_MIN).await;
             return Ok(());
         };
         monoio::time::sleep(wait.clamp(TICK_MIN, TICK_MAX)).await;
