@@ -33,9 +33,12 @@ use crate::{
 /// none, and reads into the one buffer of the worker.
 pub(super) async fn read_all(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket>) {
     while poll_fn(|context| work.with(|core| core.poll_input(id, context))).await {
-        // Whatever is wrong with the socket, reading it tells.
-        let _ = socket.readable().await;
-        guard(&work, id, |core| core.on_readable(id));
+        // Whatever is wrong with the socket makes it readable, and reading tells what. An error
+        // here is the driver's; waiting again at once would not end.
+        match socket.readable().await {
+            Ok(()) => guard(&work, id, |core| core.on_readable(id)),
+            Err(error) => return guard(&work, id, |core| core.on_driver_failed(id, &error)),
+        }
     }
 }
 
@@ -49,14 +52,10 @@ pub async fn write_all(work: Rc<Work>) {
 
 /// Waits until a stalled connection can be written again.
 async fn resume_writing(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket>) {
-    // Whatever is wrong with the socket, writing to it tells.
-    let _ = socket.writable().await;
-    work.with(|core| {
-        if let Some(connection) = core.connections.get_mut(id) {
-            connection.is_stalled = false;
-            connection.wants_to_write(id, &mut core.outbox);
-        }
-    });
+    match socket.writable().await {
+        Ok(()) => work.with(|core| core.on_writable_again(id)),
+        Err(error) => guard(&work, id, |core| core.on_driver_failed(id, &error)),
+    }
 }
 
 /// Runs what a connection has to do. A panic costs that connection and no other.
@@ -87,6 +86,19 @@ impl Work {
 }
 
 impl Core {
+    /// The driver cannot wait for the socket of a connection.
+    fn on_driver_failed(&mut self, id: ConnectionId, error: &io::Error) {
+        tracing::debug!(?id, %error, "the driver cannot wait for a connection");
+        self.close(id, Closed::Lost);
+        self.work_off();
+    }
+
+    fn on_writable_again(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.is_stalled = false;
+        connection.wants_to_write(id, &mut self.outbox);
+    }
+
     /// Whether to wait for input; false once no more comes.
     fn poll_input(&mut self, id: ConnectionId, context: &Context<'_>) -> Poll<bool> {
         let Some(connection) = self.connections.get_mut(id) else { return Poll::Ready(false) };
