@@ -1,6 +1,9 @@
 //! Buffers for output that no connection needs at the moment.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
+use hangu_codecs::Time;
 
 /// Empty buffers, lent to connections that begin to write and taken back when they rest. So a
 /// worker holds as many as connections are busy at once, however many are open.
@@ -8,6 +11,9 @@ use bytes::BytesMut;
 pub struct Buffers {
     free: Vec<BytesMut>,
     free_bytes: usize,
+    /// The fewest that were free since the last trim: so many were not needed.
+    fewest_free: usize,
+    trimmed_at: Time,
 }
 
 impl Buffers {
@@ -15,6 +21,7 @@ impl Buffers {
     pub fn lend(&mut self) -> BytesMut {
         let Some(buffer) = self.free.pop() else { return BytesMut::with_capacity(BUFFER_BYTES) };
         self.free_bytes = self.free_bytes.saturating_sub(buffer.capacity());
+        self.fewest_free = self.fewest_free.min(self.free.len());
         buffer
     }
 
@@ -27,6 +34,18 @@ impl Buffers {
             self.free.push(buffer);
         }
     }
+
+    /// Gives those to the allocator that nobody has needed for a while. To be called now and then.
+    pub fn trim(&mut self, now: Time) {
+        if now < self.trimmed_at.after(TRIM_EVERY) {
+            return;
+        }
+        self.trimmed_at = now;
+        // Lent are the last ones: the first were not touched.
+        self.free.drain(..self.fewest_free.min(self.free.len()));
+        self.free_bytes = self.free.iter().map(BytesMut::capacity).sum();
+        self.fewest_free = self.free.len();
+    }
 }
 
 /// Capacity of a new buffer: fits most answers.
@@ -35,6 +54,10 @@ const BUFFER_BYTES: usize = 4 * 1024;
 /// Capacity of all buffers that are kept, per worker: what two thousand connections need that are
 /// busy at once with small answers, or a few that carry much.
 const FREE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A buffer that is free goes after this time at least and twice this time at most. A second: long
+/// beside the pauses of a connection that is busy, short beside those of one that is idle.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -64,5 +87,22 @@ mod tests {
         assert_eq!(buffers.free_bytes, FREE_BYTES_MAX - BUFFER_BYTES, "that one was too large");
         buffers.take_back(BytesMut::new());
         assert_eq!(buffers.free.len(), FREE_BYTES_MAX / BUFFER_BYTES - 1);
+    }
+    #[test]
+    fn buffers_that_nobody_needed_are_given_up_and_the_others_stay() {
+        let mut buffers = Buffers::default();
+        let (start, step) = (Time::from_micros(1_000_000), TRIM_EVERY);
+        let lent: Vec<_> = (0..100).map(|_| buffers.lend()).collect();
+        lent.into_iter().for_each(|it| buffers.take_back(it));
+        buffers.trim(start);
+        assert_eq!(buffers.free.len(), 100, "all were needed since the last trim");
+        let lent: Vec<_> = (0..30).map(|_| buffers.lend()).collect();
+        lent.into_iter().for_each(|it| buffers.take_back(it));
+        buffers.trim(start.after(step / 2));
+        assert_eq!(buffers.free.len(), 100, "it is not time yet");
+        buffers.trim(start.after(step));
+        assert_eq!((buffers.free.len(), buffers.free_bytes), (30, 30 * BUFFER_BYTES));
+        buffers.trim(start.after(step * 2));
+        assert_eq!((buffers.free.len(), buffers.free_bytes), (0, 0));
     }
 }

@@ -286,6 +286,7 @@ impl Core {
             self.shelter(id, |core| core.on_timer(id, at));
         }
         self.work_off();
+        self.outbox.buffers.trim(now);
         self.log.flush();
     }
 

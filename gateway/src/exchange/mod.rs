@@ -186,8 +186,7 @@ impl Core {
             return self.fail_at(id, route, failure);
         }
         let Some(endpoint) = self.endpoints.pick(cluster, random) else {
-            let reason = self.endpoints.why_none(cluster);
-            return self.fail_at(id, route, Failure::because(Status::NoUpstream, reason));
+            return self.fail_at(id, route, Status::NoUpstream.into());
         };
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.route = Some(route);
