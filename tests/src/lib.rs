@@ -10,7 +10,6 @@
 )]
 
 pub mod bolt;
-pub mod dns;
 pub mod http;
 pub mod peer;
 pub mod process;
