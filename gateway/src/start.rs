@@ -21,6 +21,8 @@ use std::{
 
 use hangu_config::{Config, Endpoint, LogPath};
 
+use tokio::sync::watch;
+
 use crate::{
     clock,
     connection::Load,
@@ -52,6 +54,8 @@ pub struct Handle {
     workers: usize,
     state: Arc<Mutex<State>>,
     stopping: Arc<AtomicBool>,
+    /// Counts what was published.
+    changes: watch::Sender<u64>,
 }
 
 /// What changes while the gateway runs. Only the control thread takes the lock.
@@ -163,6 +167,7 @@ impl Gateway {
             workers,
             state: Arc::new(Mutex::new(state)),
             stopping: Arc::default(),
+            changes: watch::Sender::new(0),
         };
         let (ended_at, ended) = channel();
         let mut gateway =
@@ -488,12 +493,18 @@ impl Handle {
         state.counters = counters;
         state.load = load;
         state.versions.retain(|it| !it.is_forgotten());
+        self.changes.send_modify(|count| *count += 1);
         is_done
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the versions that were published.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Whether it was told to stop.

@@ -13,6 +13,7 @@ mod support;
 mod bolt;
 mod bolt_failures;
 mod connections;
+mod endpoints;
 mod forwarding;
 mod hostile_peers;
 mod http;

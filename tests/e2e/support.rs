@@ -1,13 +1,14 @@
 //! A gateway for one test.
 
-use std::{net::SocketAddr, ops::Deref};
+use std::{net::SocketAddr, ops::Deref, sync::Arc};
 
 use hangu::{
+    control::{self, Control},
     io::{Driver, DriverChoice},
     start::Gateway,
     telemetry::ProcessFacts,
 };
-use hangu_config::{Config, Source};
+use hangu_config::{Admin, Config, Secret, Source};
 use hangu_tests::{Peer, wait};
 use serde_json::{Value, json};
 
@@ -201,6 +202,23 @@ impl Running {
             let text = self.handle().metrics().render(&ProcessFacts::default());
             sum(&text, name, labels) == value
         });
+    }
+
+    /// Starts the control thread of the gateway, with an admin API on a port of its own.
+    pub(crate) fn control(&self) -> (Control, SocketAddr) {
+        let admin = Admin::Tcp {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            allow_remote: false,
+            token: Some(Secret::new("only for this test".to_owned())),
+            token_path: None,
+        };
+        let bound = control::bind(&admin).expect("a free port");
+        let address = bound.address().expect("on TCP");
+        let access = control::token::provide(&admin, &bound).expect("a token");
+        let settings =
+            control::Settings { admin: bound, access, with_signals: false, files: None, log: None };
+        let handle = Arc::new(self.handle().clone());
+        (control::start(settings, handle).expect("the control thread"), address)
     }
 
     /// The gateway itself, to be stopped by the test.

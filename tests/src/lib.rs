@@ -10,6 +10,7 @@
 )]
 
 pub mod bolt;
+pub mod dns;
 pub mod http;
 pub mod peer;
 pub mod process;

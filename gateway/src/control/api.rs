@@ -145,7 +145,7 @@ pub(super) fn admit(request: &Request, desk: &Desk) -> Result<&'static Endpoint,
 /// Answers one request that was admitted.
 pub(super) async fn answer(endpoint: &Endpoint, request: Request, desk: &Desk) -> Response {
     let answered = match endpoint.action {
-        Action::Ready => Ok(ready(desk.gateway.is_ready())),
+        Action::Ready => Ok(ready(desk.is_ready())),
         Action::Live => Ok(text(StatusCode::OK, "live\n".to_owned())),
         Action::Metrics => Ok(metrics(desk)),
         Action::Config => Ok(json(&*desk.gateway.config())),
@@ -229,8 +229,9 @@ fn ready(is_ready: bool) -> Response {
 fn metrics(desk: &Desk) -> Response {
     let metrics = desk.gateway.metrics();
     see_rings(&metrics);
-    let mut body = metrics.render(&process_facts(desk.gateway.is_ready()));
+    let mut body = metrics.render(&process_facts(desk.is_ready()));
     desk.reloader.render(&mut body);
+    desk.endpoints.render(&mut body);
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     Response { status: StatusCode::OK, content_type, allow: None, body }
 }

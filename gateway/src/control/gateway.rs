@@ -35,6 +35,18 @@ impl Inspect for Handle {
         Self::set_draining(self, cluster, endpoint, is_draining)
     }
 
+    fn set_discovered(&self, cluster: &str, endpoints: Vec<hangu_config::Endpoint>) {
+        Self::set_discovered(self, cluster, endpoints);
+    }
+
+    fn set_health(&self, cluster: &str, endpoint: SocketAddr, is_healthy: bool) -> bool {
+        Self::set_health(self, cluster, endpoint, is_healthy)
+    }
+
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        Self::changes(self)
+    }
+
     fn connections(&self, filter: ConnectionFilter, limit: usize) -> Answer<Vec<ConnectionView>> {
         let answers: Vec<_> = (0..self.workers())
             .map(|worker| {

@@ -44,6 +44,15 @@ pub trait Inspect: Send + Sync + 'static {
     /// Lets an endpoint get no new requests, or again; false if there is no such endpoint.
     fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool;
 
+    /// Sets the endpoints of a cluster that were found by asking for them, all of them each time.
+    fn set_discovered(&self, cluster: &str, endpoints: Vec<hangu_config::Endpoint>);
+
+    /// Says whether the health checks take an endpoint to work; false if there is no such endpoint.
+    fn set_health(&self, cluster: &str, endpoint: SocketAddr, is_healthy: bool) -> bool;
+
+    /// Counts the versions that were published: configurations, endpoints, health, draining.
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+
     /// Stops: after the `drain_delay` no new connections and requests, those in flight get `grace`
     /// to end; without a grace there is no delay either. Comes back at once; a second call with a
     /// shorter grace shortens it.

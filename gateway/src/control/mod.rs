@@ -8,12 +8,14 @@
 //!   hyper ── api::answer ──► Inspect ──► counters, workers' mailboxes
 //!   SIGTERM, SIGINT ───────► Inspect::stop
 //!   SIGHUP, changed files ─► Reloader ──► Inspect::apply
+//!   DNS, health checks ────► Inspect::set_discovered, set_health
 //! ```
 
 mod api;
 mod bind;
 pub mod client;
 mod desk;
+mod endpoints;
 mod facts;
 pub mod files;
 mod gateway;
@@ -41,6 +43,7 @@ pub use log::ProcessLog;
 pub use token::Access;
 
 use desk::Desk;
+use endpoints::Endpoints;
 use files::Seen;
 use reload::Reloader;
 
@@ -85,7 +88,9 @@ pub fn start(settings: Settings, gateway: Arc<dyn Inspect>) -> io::Result<Contro
 async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiver<bool>) {
     let Settings { admin, access, with_signals, files, log } = settings;
     let reloader = Reloader::new(Arc::clone(&gateway), files, log.clone());
-    let desk = Rc::new(Desk { gateway, reloader, access, log });
+    let endpoints = Endpoints::new(Arc::clone(&gateway));
+    tokio::task::spawn_local(Rc::clone(&endpoints).run());
+    let desk = Rc::new(Desk { gateway, reloader, endpoints, access, log });
     if with_signals {
         match signals::take() {
             Ok(taken) => drop(tokio::task::spawn_local(signals::obey(taken, Rc::clone(&desk)))),

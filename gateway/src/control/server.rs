@@ -202,7 +202,7 @@ mod tests {
         Answer, BindError, ConnectionFilter, ConnectionView, Control, FilteredConnection, Inspect,
         Settings, Side, bind, start, token,
     };
-    use crate::snapshot::Snapshot;
+    use crate::snapshot::{Discovered, Snapshot};
     use crate::telemetry::{Counters, Layout, Metrics};
 
     /// A gateway that has connections and nothing else.
@@ -269,6 +269,27 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             let Some(roster) = roster else { return false };
             *snapshot = Arc::new(snapshot.with_endpoints(roster));
             true
+        }
+
+        fn set_discovered(&self, cluster: &str, endpoints: Vec<hangu_config::Endpoint>) {
+            let mut snapshot = self.snapshot.lock().unwrap();
+            let found = Discovered::from([(cluster.to_owned(), endpoints)]);
+            let roster = snapshot.roster.with_discovered(&found);
+            *snapshot = Arc::new(snapshot.with_endpoints(roster));
+        }
+
+        fn set_health(&self, cluster: &str, endpoint: SocketAddr, is_healthy: bool) -> bool {
+            let mut snapshot = self.snapshot.lock().unwrap();
+            let roster =
+                snapshot.roster.with_member(cluster, endpoint, |it| it.is_healthy = is_healthy);
+            let Some(roster) = roster else { return false };
+            *snapshot = Arc::new(snapshot.with_endpoints(roster));
+            true
+        }
+
+        fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+            // Nothing is published but what the test does itself.
+            tokio::sync::watch::channel(0).1
         }
 
         fn connections(

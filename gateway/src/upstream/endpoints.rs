@@ -96,6 +96,14 @@ impl Endpoints {
         cluster.and_then(|it| it.endpoints.get(endpoint)).is_some_and(Endpoint::takes_requests)
     }
 
+    /// Why a cluster has no endpoint for a request.
+    pub fn why_none(&self, cluster: usize) -> &'static str {
+        match self.clusters.get(cluster) {
+            Some(it) if !it.states.is_empty() => "no_healthy_endpoint",
+            Some(_) | None => "no_endpoint",
+        }
+    }
+
     /// Another endpoint for a request that one of them could not take, if there is one and the
     /// cluster's budget allows a further try.
     pub fn pick_again(

@@ -1,0 +1,288 @@
+//! Endpoints as they are found out: by DNS where they are, by health checks whether they work.
+//!
+//! One task for each cluster with names, one for each endpoint that is checked, all on the control
+//! thread: an endpoint is checked once, however many workers there are. A supervisor compares what
+//! runs with what the configuration wants whenever a version is published. What the tasks find out
+//! is published to the workers through [`Inspect`].
+
+mod dns;
+mod health;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hangu_config::{Dns, HealthCheck};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
+
+use super::Inspect;
+
+/// Health checks under way at the same time. Each takes a descriptor; the others wait their turn,
+/// which does not count as their time.
+const CHECKS_MAX: usize = 256;
+
+/// The first answers of DNS are waited for this long before the gateway says that it is ready; a
+/// name server that is dead should not keep the clusters away whose endpoints are known.
+const FIRST_ANSWERS_WAIT: Duration = Duration::from_secs(5);
+
+/// Endpoints as they are found out.
+pub(super) struct Endpoints {
+    gateway: Arc<dyn Inspect>,
+    names: RefCell<HashMap<String, Named>>,
+    checks: RefCell<HashMap<(String, SocketAddr), Checked>>,
+    places: Rc<Semaphore>,
+    /// Results of queries by cluster and result.
+    queries: RefCell<BTreeMap<(String, &'static str), u64>>,
+    /// Results of checks by cluster and result.
+    results: RefCell<BTreeMap<(String, &'static str), u64>>,
+    /// Changes of health by cluster.
+    changes: RefCell<BTreeMap<String, u64>>,
+    is_ready: Cell<bool>,
+    answered: Notify,
+}
+
+/// A cluster whose names are asked for.
+struct Named {
+    dns: Dns,
+    has_answered: Rc<Cell<bool>>,
+    _task: Task,
+}
+
+/// An endpoint that is checked.
+struct Checked {
+    check: HealthCheck,
+    _task: Task,
+}
+
+/// A task that ends when this is dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Endpoints {
+    pub(super) fn new(gateway: Arc<dyn Inspect>) -> Rc<Self> {
+        let has_names = gateway.config().clusters.iter().any(|it| it.dns.is_some());
+        Rc::new(Self {
+            gateway,
+            names: RefCell::default(),
+            checks: RefCell::default(),
+            places: Rc::new(Semaphore::new(CHECKS_MAX)),
+            queries: RefCell::default(),
+            results: RefCell::default(),
+            changes: RefCell::default(),
+            is_ready: Cell::new(!has_names),
+            answered: Notify::new(),
+        })
+    }
+
+    /// Whether every name was answered once, or was waited for long enough.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_ready.get()
+    }
+
+    /// Follows the configuration for as long as the gateway runs.
+    pub(super) async fn run(self: Rc<Self>) {
+        let own = Rc::clone(&self);
+        tokio::task::spawn_local(async move { own.wait_for_first_answers().await });
+        let mut versions = self.gateway.changes();
+        loop {
+            versions.borrow_and_update();
+            self.follow();
+            if versions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn wait_for_first_answers(&self) {
+        let all = async {
+            loop {
+                let answered = self.answered.notified();
+                let is_waiting = self.names.borrow().values().any(|it| !it.has_answered.get());
+                let has_begun = !self.names.borrow().is_empty();
+                if (has_begun && !is_waiting) || self.is_ready.get() {
+                    return;
+                }
+                answered.await;
+            }
+        };
+        if tokio::time::timeout(FIRST_ANSWERS_WAIT, all).await.is_err() {
+            tracing::warn!("DNS has not answered yet: ready without endpoints of some clusters");
+        }
+        self.is_ready.set(true);
+    }
+
+    /// Starts what the configuration wants, and ends what it wants no more.
+    fn follow(self: &Rc<Self>) {
+        let snapshot = self.gateway.snapshot();
+        let clusters = snapshot.roster.clusters().iter().filter(|it| it.is_present);
+        let (mut named, mut checked) = (HashSet::new(), HashSet::new());
+        let mut unchecked = Vec::new();
+        for place in clusters {
+            let name = &place.settings.name;
+            if let Some(dns) = &place.settings.dns {
+                self.ask_for(name, dns);
+                named.insert(name.clone());
+            }
+            for member in place.members.iter().filter(|it| it.is_present) {
+                match &place.settings.health_check {
+                    Some(check) => {
+                        self.check(name, member.address, check, place.settings.protocol);
+                        checked.insert((name.clone(), member.address));
+                    }
+                    None if !member.is_healthy => unchecked.push((name.clone(), member.address)),
+                    None => {}
+                }
+            }
+        }
+        let gone: Vec<_> = {
+            let names = self.names.borrow();
+            names.keys().filter(|it| !named.contains(*it)).cloned().collect()
+        };
+        for name in gone {
+            self.names.borrow_mut().remove(&name);
+            self.gateway.set_discovered(&name, Vec::new());
+        }
+        self.checks.borrow_mut().retain(|key, _| checked.contains(key));
+        // Without a check an endpoint is taken to work.
+        for (cluster, endpoint) in unchecked {
+            self.gateway.set_health(&cluster, endpoint, true);
+        }
+    }
+
+    fn ask_for(self: &Rc<Self>, cluster: &str, dns: &Dns) {
+        if self.names.borrow().get(cluster).is_some_and(|it| it.dns == *dns) {
+            return;
+        }
+        let has_answered = Rc::<Cell<bool>>::default();
+        let work =
+            dns::follow(Rc::clone(self), cluster.to_owned(), dns.clone(), Rc::clone(&has_answered));
+        let task = Task(tokio::task::spawn_local(work));
+        let named = Named { dns: dns.clone(), has_answered, _task: task };
+        self.names.borrow_mut().insert(cluster.to_owned(), named);
+    }
+
+    fn check(
+        self: &Rc<Self>,
+        cluster: &str,
+        endpoint: SocketAddr,
+        check: &HealthCheck,
+        protocol: &'static hangu_codecs::Protocol,
+    ) {
+        let key = (cluster.to_owned(), endpoint);
+        if self.checks.borrow().get(&key).is_some_and(|it| it.check == *check) {
+            return;
+        }
+        let subject = health::Subject { cluster: key.0.clone(), endpoint, protocol };
+        let work = health::follow(Rc::clone(self), subject, check.clone());
+        let task = Task(tokio::task::spawn_local(work));
+        self.checks.borrow_mut().insert(key, Checked { check: check.clone(), _task: task });
+    }
+
+    fn count_query(&self, cluster: &str, result: &'static str) {
+        *self.queries.borrow_mut().entry((cluster.to_owned(), result)).or_default() += 1;
+    }
+
+    fn count_check(&self, cluster: &str, result: &'static str) {
+        *self.results.borrow_mut().entry((cluster.to_owned(), result)).or_default() += 1;
+    }
+
+    /// What is counted here, for Prometheus.
+    pub(super) fn render(&self, text: &mut String) {
+        // Writing to memory does not fail.
+        let _ = self.write(text);
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let snapshot = self.gateway.snapshot();
+        let clusters = || snapshot.roster.clusters().iter().filter(|it| it.is_present);
+        if clusters().any(|it| it.settings.health_check.is_some()) {
+            let name = "hangu_endpoint_healthy";
+            writeln!(text, "# HELP {name} Whether the health checks say that it works.")?;
+            writeln!(text, "# TYPE {name} gauge")?;
+            for place in clusters().filter(|it| it.settings.health_check.is_some()) {
+                for member in place.members.iter().filter(|it| it.is_present) {
+                    let cluster = &place.settings.name;
+                    let (endpoint, healthy) = (member.address, u8::from(member.is_healthy));
+                    writeln!(
+                        text,
+                        "{name}{{cluster=\"{}\",endpoint=\"{endpoint}\"}} {healthy}",
+                        escape(cluster)
+                    )?;
+                }
+            }
+        }
+        if clusters().any(|it| it.settings.dns.is_some()) {
+            let name = "hangu_dns_endpoints";
+            writeln!(
+                text,
+                "# HELP {name} Addresses that the cluster has, found by name or written."
+            )?;
+            writeln!(text, "# TYPE {name} gauge")?;
+            for place in clusters().filter(|it| it.settings.dns.is_some()) {
+                let count = place.members.iter().filter(|it| it.is_present).count();
+                writeln!(text, "{name}{{cluster=\"{}\"}} {count}", escape(&place.settings.name))?;
+            }
+        }
+        for (name, help, counts) in [
+            ("hangu_dns_queries_total", "Names asked for, by result.", &self.queries),
+            ("hangu_health_checks_total", "Health checks, by result.", &self.results),
+        ] {
+            if counts.borrow().is_empty() {
+                continue;
+            }
+            writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter")?;
+            for ((cluster, result), count) in &*counts.borrow() {
+                let cluster = escape(cluster);
+                writeln!(text, "{name}{{cluster=\"{cluster}\",result=\"{result}\"}} {count}")?;
+            }
+        }
+        if !self.changes.borrow().is_empty() {
+            let name = "hangu_health_changes_total";
+            writeln!(text, "# HELP {name} Endpoints that failed or came back.")?;
+            writeln!(text, "# TYPE {name} counter")?;
+            for (cluster, count) in &*self.changes.borrow() {
+                writeln!(text, "{name}{{cluster=\"{}\"}} {count}", escape(cluster))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A label value as the text format wants it.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// `duration`, longer or shorter at random by up to so many hundredths: what began together should
+/// not stay together.
+fn vary(duration: Duration, percent: u8) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 2001;
+    let share = (random as f64 / 1000.0 - 1.0) * f64::from(percent.min(100)) / 100.0;
+    duration.mul_f64(1.0 + share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_varied_duration_stays_within_its_share() {
+        let base = Duration::from_secs(100);
+        for _ in 0..1000 {
+            let varied = vary(base, 10);
+            assert!(varied >= base.mul_f64(0.9) && varied <= base.mul_f64(1.1), "{varied:?}");
+        }
+        assert_eq!(vary(base, 0), base);
+    }
+}

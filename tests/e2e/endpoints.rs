@@ -1,0 +1,224 @@
+//! Endpoints as they are found out: by DNS where they are, by health checks whether they work.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU16, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hangu_tests::{
+    Peer, Upstream, bolt,
+    bolt::Kind,
+    dns::{Answer, NameServer},
+    http::{get, ok},
+    upstream::refused_address,
+    wait,
+};
+use serde_json::{Value, json};
+
+use crate::support::{DriverKind, Running, Setup};
+
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn by_name(driver: DriverKind, server: &NameServer, names: Value) -> Setup {
+    Setup::new(driver, &["http1"]).cluster("main", "http1", &[]).main(json!({
+        "dns": {
+            "names": names,
+            "servers": [server.address.to_string()],
+            "timeout": "200ms",
+            "ttl_min": "50ms",
+        },
+    }))
+}
+
+fn ask(client: &mut Peer) -> (u16, String) {
+    client.send(get("/"));
+    let response = client.read_response("GET");
+    (response.status(), response.text())
+}
+
+fn is_healthy(gateway: &Running, endpoint: SocketAddr) -> bool {
+    let snapshot = gateway.handle().snapshot();
+    let members = &snapshot.roster.clusters()[0].members;
+    members.iter().find(|it| it.address == endpoint).expect("the endpoint").is_healthy
+}
+
+fn admin(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut client = Peer::connect(address);
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"));
+    let response = client.read_response("GET");
+    (response.status(), response.text())
+}
+
+on_every_driver! {
+    fn traffic_follows_the_addresses_that_a_service_has(driver) {
+        let server = NameServer::start();
+        let (one, two) = (Upstream::http_text("one"), Upstream::http_text("two"));
+        let services = |all: &[&Upstream]| {
+            let service = |it: &&Upstream| (1, 5, it.address.port(), "host.test".to_owned());
+            let spare = (2, 5, 9, "spare.test".to_owned());
+            Answer::Services(all.iter().map(service).chain([spare]).collect(), 0)
+        };
+        server.say("_http._tcp.test", services(&[&one]));
+        server.say("host.test", Answer::Addresses(vec![LOOPBACK], 60));
+        let names = json!([{"service": "_http._tcp.test", "labels": {"zone": "a"}}]);
+        let gateway = by_name(driver, &server, names).start();
+        let (_control, address) = gateway.control();
+        wait::until("it is ready", || admin(address, "/ready").0 == 200);
+        let mut client = gateway.connect();
+        assert_eq!(ask(&mut client), (200, "one".to_owned()));
+        server.say("_http._tcp.test", services(&[&two]));
+        wait::until("the other endpoint answers", || ask(&mut client).1 == "two");
+        wait::until("the connection to the first is closed", || one.open() == 0);
+        // What was found stays, whatever becomes of the name.
+        for failure in [Answer::NoName, Answer::Garbage, Answer::Silence] {
+            let before = server.queries("_http._tcp.test");
+            server.say("_http._tcp.test", failure);
+            wait::until("it was asked", || server.queries("_http._tcp.test") > before + 1);
+            assert_eq!(ask(&mut client), (200, "two".to_owned()));
+        }
+        server.say("_http._tcp.test", services(&[&one, &two]));
+        wait::until("both answer", || ask(&mut client).1 == "one");
+        let metrics = admin(address, "/metrics").1;
+        for (name, labels) in [
+            ("hangu_dns_queries_total", "result=\"nxdomain\""),
+            ("hangu_dns_queries_total", "result=\"ok\""),
+            ("hangu_dns_endpoints", "} 2"),
+        ] {
+            let mut lines = metrics.lines();
+            assert!(lines.any(|it| it.starts_with(name) && it.contains(labels)), "{metrics}");
+        }
+    }
+
+    fn a_name_is_not_asked_for_again_while_its_answer_holds(driver) {
+        let server = NameServer::start();
+        let upstream = Upstream::http_text("x");
+        server.say("long.test", Answer::Addresses(vec![LOOPBACK], 3600));
+        server.say("short.test", Answer::Addresses(vec![LOOPBACK], 0));
+        let names = |host: &str| json!([{"host": host, "port": upstream.address.port()}]);
+        let mut setup = by_name(driver, &server, names("long.test"));
+        let mut other = setup.config["clusters"][0].clone();
+        other["name"] = json!("other");
+        other["dns"]["names"] = names("short.test");
+        setup.config["clusters"].as_array_mut().expect("a list").push(other);
+        let gateway = setup.start();
+        let _control = gateway.control();
+        wait::until("the short one is asked again", || server.queries("short.test") > 20);
+        // Once for IPv4 and once for IPv6.
+        assert_eq!(server.queries("long.test"), 2);
+    }
+
+    fn a_gateway_without_any_answer_is_ready_after_a_while_and_refuses_in_the_callers_words(driver) {
+        let server = NameServer::start();
+        server.say("dead.test", Answer::Silence);
+        let gateway = by_name(driver, &server, json!([{"host": "dead.test", "port": 80}])).start();
+        let (_control, address) = gateway.control();
+        assert_eq!(admin(address, "/ready").0, 503);
+        let mut client = gateway.connect();
+        assert_eq!(ask(&mut client).0, 503);
+        gateway.wait_for_metric("hangu_downstream_errors_total", &["no_endpoint"], 1.0);
+        wait::until("it is ready all the same", || admin(address, "/ready").0 == 200);
+    }
+
+    fn an_endpoint_that_fails_its_http_checks_gets_no_requests_until_it_works(driver) {
+        let status = Arc::new(AtomicU16::new(200));
+        let shared = Arc::clone(&status);
+        let (sick, _requests) = Upstream::http(move |request| {
+            if request.target() != "/health" {
+                return ok(b"sick");
+            }
+            assert_eq!(request.field("host"), Some("check.test"));
+            let status = shared.load(Ordering::SeqCst);
+            format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").into_bytes()
+        });
+        let (well, _requests) = Upstream::http(|request| match request.target() {
+            "/health" => ok(b""),
+            _ => ok(b"well"),
+        });
+        let gateway = Setup::new(driver, &["http1"])
+            .cluster("main", "http1", &[sick.address, well.address])
+            .main(json!({"health_check": {
+                "http": {"path": "/health", "host": "check.test", "expected_statuses": ["200-299"]},
+                "interval": "200ms", "timeout": "200ms", "unhealthy_threshold": 2,
+            }}))
+            .start();
+        let (_control, address) = gateway.control();
+        let mut client = gateway.connect();
+        let mut texts = [(); 2].map(|()| ask(&mut client).1);
+        texts.sort();
+        assert_eq!(texts, ["sick", "well"]);
+        status.store(500, Ordering::SeqCst);
+        wait::until("it is found out", || !is_healthy(&gateway, sick.address));
+        wait::until("no requests go there", || (0..4).all(|_| ask(&mut client).1 == "well"));
+        let metrics = admin(address, "/metrics").1;
+        let line = format!(
+            "hangu_endpoint_healthy{{cluster=\"main\",endpoint=\"{}\"}} 0",
+            sick.address
+        );
+        assert!(metrics.contains(&line), "{metrics}");
+        status.store(204, Ordering::SeqCst);
+        wait::until("it gets requests again", || ask(&mut client).1 == "sick");
+        // Without a check it is taken to work.
+        status.store(500, Ordering::SeqCst);
+        wait::until("it is found out", || !is_healthy(&gateway, sick.address));
+        let unchecked =
+            Setup::new(driver, &["http1"]).cluster("main", "http1", &[sick.address, well.address]);
+        gateway.handle().apply(unchecked.load()).expect("it is applied");
+        wait::until("it gets requests again", || ask(&mut client).1 == "sick");
+    }
+
+    fn an_endpoint_that_answers_no_heartbeat_is_found_out_and_one_that_does_is_kept(driver) {
+        let answers = Arc::new(AtomicBool::new(true));
+        let shared = Arc::clone(&answers);
+        let (sick, _frames) = Upstream::bolt(move |frame| match frame.kind {
+            Kind::Request => vec![frame.echo()],
+            _ => Vec::new(),
+        });
+        let silent = Upstream::serve(move |mut peer, _| {
+            while let Some(frame) = peer.try_read_frame() {
+                if shared.load(Ordering::SeqCst) {
+                    let _ = peer.try_send(frame.echo().to_bytes());
+                }
+            }
+        });
+        let gateway = Setup::new(driver, &["bolt"])
+            .cluster("main", "bolt", &[sick.address, silent.address])
+            .main(json!({"health_check": {
+                "bolt": {}, "interval": "200ms", "timeout": "200ms", "unhealthy_threshold": 2,
+            }}))
+            .start();
+        let _control = gateway.control();
+        let mut client = gateway.connect();
+        let mut call = |id: u32| {
+            client.send_frame(&bolt::request(id, "a.B:1.0", "m", b"x"));
+            client.read_frame().id
+        };
+        assert_eq!((1..=4).map(&mut call).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        answers.store(false, Ordering::SeqCst);
+        wait::until("it is found out", || !is_healthy(&gateway, silent.address));
+        assert!(is_healthy(&gateway, sick.address));
+        assert_eq!((5..=9).map(&mut call).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
+        answers.store(true, Ordering::SeqCst);
+        wait::until("it works again", || is_healthy(&gateway, silent.address));
+    }
+
+    fn a_cluster_of_which_nothing_works_says_so_at_once(driver) {
+        let gateway = Setup::new(driver, &["http1"])
+            .cluster("main", "http1", &[refused_address(), refused_address()])
+            .main(json!({"health_check": {
+                "tcp": {}, "interval": "200ms", "timeout": "200ms", "unhealthy_threshold": 1,
+            }}))
+            .start();
+        let _control = gateway.control();
+        let mut client = gateway.connect();
+        wait::until("it is found out", || ask(&mut client).0 == 503);
+        let began = Instant::now();
+        assert_eq!(ask(&mut client).0, 503);
+        assert!(began.elapsed() < Duration::from_secs(1));
+        let reason = ["no_healthy_endpoint"];
+        assert!(gateway.metric("hangu_downstream_errors_total", &reason) > 0.0);
+    }
+}
