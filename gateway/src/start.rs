@@ -33,7 +33,7 @@ use crate::{
     snapshot::{Discovered, ListenerPlace, Member, Roster, Snapshot},
     telemetry::{
         AccessLog, Counters, Layout, Metrics, Ring, RpcCounters, RpcNames,
-        access_log::{self, LogCounters, Target},
+        access_log::{self, LogCounters, Reopener, Target},
     },
     worker::{self, Seed},
 };
@@ -56,6 +56,7 @@ pub struct Handle {
     stopping: Arc<AtomicBool>,
     /// Counts what was published.
     changes: watch::Sender<u64>,
+    access_log: Option<Reopener>,
 }
 
 /// What changes while the gateway runs. Only the control thread takes the lock.
@@ -168,6 +169,7 @@ impl Gateway {
             state: Arc::new(Mutex::new(state)),
             stopping: Arc::default(),
             changes: watch::Sender::new(0),
+            access_log: log_writer.as_ref().map(|it| it.reopener().clone()),
         };
         let (ended_at, ended) = channel();
         let mut gateway =
@@ -502,6 +504,13 @@ impl Handle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Opens the file of the access log anew, if there is one; comes back at once.
+    pub fn reopen_log(&self) {
+        if let Some(log) = &self.access_log {
+            log.reopen();
+        }
+    }
+
     /// Counts the versions that were published.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -634,7 +643,8 @@ fn open_log(config: &Config, workers: usize) -> Result<OpenedLog, StartError> {
         LogPath::Stdout => (Target::Stdout, "-".to_owned()),
         LogPath::File(path) => (Target::File(path.clone()), path.display().to_string()),
     };
-    let settings = access_log::Settings { target, workers, now: clock::now };
+    let format = config.access_log.format.clone();
+    let settings = access_log::Settings { target, format, workers, now: clock::now };
     let (logs, writer) =
         access_log::start(settings).map_err(|error| StartError::AccessLog { path, error })?;
     Ok((logs, Some(writer)))

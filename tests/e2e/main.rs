@@ -25,3 +25,4 @@ mod reload;
 mod routing;
 mod shared_connections;
 mod telemetry;
+mod traces;

@@ -87,6 +87,8 @@ impl Setup {
             "address": "127.0.0.1:0",
             "protocols": protocols,
             "route_config": "routes",
+            // Most tests look at what is forwarded byte by byte.
+            "trace_ids": "keep",
         });
         let config = json!({
             "workers": 1,

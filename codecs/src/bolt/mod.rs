@@ -67,6 +67,10 @@ pub const NAME: &str = "bolt";
 pub const CLASS_REQUEST: &[u8] = b"com.alipay.sofa.rpc.core.request.SofaRequest";
 /// Class of SOFA's responses.
 pub const CLASS_RESPONSE: &[u8] = b"com.alipay.sofa.rpc.core.response.SofaResponse";
+/// Field that names the trace, as SOFATracer writes it.
+pub const FIELD_TRACE_ID: &[u8] = b"rpc_trace_context.sofaTraceId";
+/// Field that tells the place of a call in its trace.
+pub const FIELD_RPC_ID: &[u8] = b"rpc_trace_context.sofaRpcId";
 /// [`Fixed::codec`] of Hessian2.
 pub const CODEC_HESSIAN2: u8 = 1;
 

@@ -257,8 +257,8 @@ fn find(block: &[u8], fields_max: usize) -> Result<Option<Found<'_>>, Error> {
             21 if name == NEW_TRACE => found.new_trace = place(),
             24 if name == TARGET_SERVICE => found.target_service = is_there(),
             24 if name == RESPONSE_ERROR => found.is_error = value == b"true",
-            27 if name == RPC_ID => found.trace.span_id = place(),
-            29 if name == TRACE_ID => found.trace.trace_id = place(),
+            27 if name == super::FIELD_RPC_ID => found.trace.span_id = place(),
+            29 if name == super::FIELD_TRACE_ID => found.trace.trace_id = place(),
             30 if name == DEADLINE => {
                 found.deadline = parse_milliseconds(value);
                 found.names_deadline = true;
@@ -537,8 +537,6 @@ const DEADLINE: &[u8] = b"sofa_head_deadline_remain_time";
 const RESPONSE_ERROR: &[u8] = b"sofa_head_response_error";
 const APP: &[u8] = b"app";
 const TARGET_APP: &[u8] = b"sofa_head_target_app";
-const TRACE_ID: &[u8] = b"rpc_trace_context.sofaTraceId";
-const RPC_ID: &[u8] = b"rpc_trace_context.sofaRpcId";
 const CALLER_APP: &[u8] = b"rpc_trace_context.sofaCallerApp";
 const CALLER_ZONE: &[u8] = b"rpc_trace_context.sofaCallerZone";
 const NEW_TRACE: &[u8] = b"new_rpc_trace_context";

@@ -27,6 +27,7 @@ impl Desk {
         if let Some(log) = &self.log {
             log.reopen();
         }
+        self.gateway.reopen_log();
         tracing::info!("log files opened anew ({asked_by})");
     }
 }

@@ -43,6 +43,10 @@ impl Inspect for Handle {
         Self::set_health(self, cluster, endpoint, is_healthy)
     }
 
+    fn reopen_log(&self) {
+        Self::reopen_log(self);
+    }
+
     fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         Self::changes(self)
     }

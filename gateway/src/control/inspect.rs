@@ -50,6 +50,9 @@ pub trait Inspect: Send + Sync + 'static {
     /// Says whether the health checks take an endpoint to work; false if there is no such endpoint.
     fn set_health(&self, cluster: &str, endpoint: SocketAddr, is_healthy: bool) -> bool;
 
+    /// Opens the file of the access log anew, if there is one; comes back at once.
+    fn reopen_log(&self);
+
     /// Counts the versions that were published: configurations, endpoints, health, draining.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
 

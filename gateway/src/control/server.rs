@@ -287,6 +287,8 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             true
         }
 
+        fn reopen_log(&self) {}
+
         fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
             // Nothing is published but what the test does itself.
             tokio::sync::watch::channel(0).1

@@ -10,13 +10,15 @@ use std::{
 };
 
 use bytes::BytesMut;
-use hangu_codecs::{Scratch, Time};
+use hangu_codecs::{Fields, Scratch, Time};
 
-use super::{Exchange, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Texts};
+use super::{
+    Exchange, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Texts, trace::Ids,
+};
 use crate::{
     clock,
     connection::{Connection, ConnectionId, Load, Outbox, Side, Slab, State, Talk},
-    io::DriverKind,
+    io::{self, DriverKind},
     snapshot::Snapshot,
     telemetry::{AccessLog, Counters, Throttle},
     upstream::Endpoints,
@@ -95,6 +97,8 @@ pub struct Core {
     pub(crate) outbox: Outbox,
     pub(super) writing: Vec<ConnectionId>,
     pub(crate) path: Vec<u8>,
+    pub(super) added: Fields,
+    pub(super) ids: Ids,
     pub(crate) earliest_deadline: Time,
     pub(crate) timers: std::collections::BinaryHeap<std::cmp::Reverse<(Time, ConnectionId)>>,
     pub(crate) resume: Vec<ConnectionId>,
@@ -147,6 +151,8 @@ impl Core {
             outbox: Outbox::default(),
             writing: Vec::new(),
             path: Vec::new(),
+            added: Fields::new(),
+            ids: Ids::new(settings.worker, settings.workers, io::own_address()),
             earliest_deadline: NEVER,
             timers: std::collections::BinaryHeap::new(),
             resume: Vec::new(),

@@ -19,6 +19,7 @@ mod remote;
 mod repeat;
 mod stopping;
 mod text;
+mod trace;
 
 pub use self::core::{Core, Settings, Work};
 pub use live::write_all;
@@ -28,7 +29,7 @@ pub use remote::{Between, Letter, PostOffice};
 use std::{rc::Rc, time::Duration};
 
 use hangu_codecs::{
-    Head, Method, OpenError, OwnedPart, Part, Protocol, Status, StreamId, Time,
+    Fields, Head, Method, OpenError, OwnedPart, Part, Protocol, Status, StreamId, Time,
     message::{End, RpcOutcome},
     protocol::Pooling,
 };
@@ -155,8 +156,22 @@ impl Core {
         listener: usize,
         connection: ConnectionId,
         stream: StreamId,
-        mut head: Head<'_>,
+        head: Head<'_>,
         end: End,
+    ) {
+        let mut added = std::mem::take(&mut self.added);
+        self.begin_with(listener, connection, stream, (head, end), &mut added);
+        self.added = added;
+    }
+
+    /// `added` is memory for fields that an RPC request gets here.
+    fn begin_with<'a>(
+        &mut self,
+        listener: usize,
+        connection: ConnectionId,
+        stream: StreamId,
+        (mut head, end): (Head<'a>, End),
+        added: &'a mut Fields,
     ) {
         let snapshot = Rc::clone(&self.snapshot);
         self.counters.listener(listener).requests.increment();
@@ -169,6 +184,7 @@ impl Core {
         if let Err(failure) = self.admit_request(id, listener) {
             return self.fail(id, failure);
         }
+        self.trace(id, snapshot.trace_ids(listener), &mut head, added);
         if let Err(failure) = self.prepare(&snapshot, listener, connection, &mut head) {
             return self.fail(id, failure);
         }

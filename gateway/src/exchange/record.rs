@@ -148,6 +148,10 @@ impl Core {
             }
             Peer::Remote { .. } => (None, "", 0),
         };
+        let mut call = exchange.text.call();
+        if let Some((cluster, _)) = exchange.target.filter(|_| call.callee_app.is_empty()) {
+            call.callee_app = snapshot.cluster_app(cluster).as_bytes();
+        }
         self.log.record(&Record {
             time_unix_ms: u64::try_from(time.as_millis()).unwrap_or(0),
             listener: snapshot.listener_name(exchange.listener),
@@ -168,6 +172,10 @@ impl Core {
             duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             upstream_us: upstream_duration
                 .map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX)),
+            call,
+            callee_zone: exchange.target.map_or("", |it| snapshot.endpoint_zone(it.0, it.1)),
+            zone: snapshot.zone(),
+            worker: self.settings.worker,
         });
     }
 }

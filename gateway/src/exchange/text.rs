@@ -2,12 +2,15 @@
 
 use hangu_codecs::Head;
 
-use crate::telemetry::Subject;
+use crate::telemetry::{Call, Subject};
 
-/// Method, authority and path, or service and method, of one request.
+/// Method, authority and path, or service and method, of one request, and what it says of its
+/// call.
 #[derive(Debug, Default)]
 pub struct Text {
     bytes: Vec<u8>,
+    /// Where each of the texts ends, in the order in which they were kept.
+    ends: [u16; TEXTS],
     kind: Kind,
 }
 
@@ -15,30 +18,55 @@ pub struct Text {
 enum Kind {
     #[default]
     Nothing,
-    Http {
-        method_end: usize,
-        authority_end: usize,
-    },
-    Rpc {
-        service_end: usize,
-    },
+    Http,
+    Rpc,
 }
+
+/// Three texts of the subject, five of the call.
+const TEXTS: usize = 3 + 5;
 
 impl Text {
     /// The request as it is logged; `None` when nothing was kept.
     pub(super) fn subject(&self) -> Option<Subject<'_>> {
+        let [one, two, three] = [0, 1, 2].map(|it| self.text(it));
         match self.kind {
             Kind::Nothing => None,
-            Kind::Http { method_end, authority_end } => {
-                let (method, rest) = self.bytes.split_at_checked(method_end)?;
-                let (authority, path) = rest.split_at_checked(authority_end - method_end)?;
-                Some(Subject::Http { method, authority, path })
-            }
-            Kind::Rpc { service_end } => {
-                let (service, method) = self.bytes.split_at_checked(service_end)?;
-                Some(Subject::Rpc { service, method })
-            }
+            Kind::Http => Some(Subject::Http { method: one, authority: two, path: three }),
+            Kind::Rpc => Some(Subject::Rpc { service: one, method: two }),
         }
+    }
+
+    /// What the request says of its call.
+    pub(super) fn call(&self) -> Call<'_> {
+        let [trace_id, span_id, caller_app, caller_zone, callee_app] =
+            [3, 4, 5, 6, 7].map(|it| self.text(it));
+        Call { trace_id, span_id, caller_app, caller_zone, callee_app }
+    }
+
+    /// Keeps what a request says of its call; does nothing where nothing is kept of the request.
+    pub(super) fn note(&mut self, call: &Call<'_>) {
+        if matches!(self.kind, Kind::Nothing) {
+            return;
+        }
+        let Call { trace_id, span_id, caller_app, caller_zone, callee_app } = *call;
+        let texts = [trace_id, span_id, caller_app, caller_zone, callee_app];
+        self.put(3, texts.map(|it| cut(it, CALL_BYTES_MAX)));
+    }
+
+    fn put<const N: usize>(&mut self, first: usize, texts: [&[u8]; N]) {
+        for (text, end) in texts.into_iter().zip(self.ends.iter_mut().skip(first)) {
+            self.bytes.extend_from_slice(text);
+            *end = self.bytes.len() as u16;
+        }
+        // What was not kept ends where the last of the kept ones does, and so is empty.
+        let end = self.bytes.len() as u16;
+        self.ends.iter_mut().skip(first + N).for_each(|it| *it = end);
+    }
+
+    fn text(&self, at: usize) -> &[u8] {
+        let end = |at: usize| self.ends.get(at).copied().map_or(0, usize::from);
+        let start = at.checked_sub(1).map_or(0, end);
+        self.bytes.get(start..end(at)).unwrap_or_default()
     }
 }
 
@@ -51,25 +79,22 @@ pub(crate) struct Texts {
 impl Texts {
     /// Keeps what is logged of a request.
     pub(super) fn keep(&mut self, head: &Head<'_>) -> Text {
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        let kind = match head {
+        let bytes = self.spare.pop().unwrap_or_default();
+        let mut text = Text { bytes, ..Text::default() };
+        match head {
             Head::HttpRequest(request) => {
-                bytes.extend_from_slice(cut(request.method.as_str().as_bytes()));
-                let method_end = bytes.len();
-                bytes.extend_from_slice(cut(&request.authority));
-                let authority_end = bytes.len();
-                bytes.extend_from_slice(cut(&request.path));
-                Kind::Http { method_end, authority_end }
+                text.kind = Kind::Http;
+                let method = request.method.as_str().as_bytes();
+                let texts = [method, &request.authority, &request.path];
+                text.put(0, texts.map(|it| cut(it, TEXT_BYTES_MAX)));
             }
             Head::RpcRequest(rpc) => {
-                bytes.extend_from_slice(cut(rpc.service));
-                let service_end = bytes.len();
-                bytes.extend_from_slice(cut(rpc.method));
-                Kind::Rpc { service_end }
+                text.kind = Kind::Rpc;
+                text.put(0, [rpc.service, rpc.method].map(|it| cut(it, TEXT_BYTES_MAX)));
             }
-            Head::HttpResponse(_) | Head::RpcResponse(_) => Kind::Nothing,
-        };
-        Text { bytes, kind }
+            Head::HttpResponse(_) | Head::RpcResponse(_) => {}
+        }
+        text
     }
 
     /// Takes back a text that is not needed any more.
@@ -85,9 +110,52 @@ impl Texts {
 /// Bytes of one text that are kept; as many as are logged.
 const TEXT_BYTES_MAX: usize = crate::telemetry::access_log::TEXT_BYTES_MAX;
 
+/// Bytes of one text of the call that are kept. Ids have some 40, names of applications and zones
+/// rarely more.
+const CALL_BYTES_MAX: usize = 200;
+
+// Ends fit into 16 bits.
+const _: () = assert!(3 * TEXT_BYTES_MAX + 5 * CALL_BYTES_MAX <= u16::MAX as usize);
+
 /// Texts kept for reuse; 4,096 of some hundred bytes each.
 const SPARE_MAX: usize = 4096;
 
-fn cut(text: &[u8]) -> &[u8] {
-    text.get(..TEXT_BYTES_MAX).unwrap_or(text)
+fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
+    text.get(..bytes_max).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use hangu_codecs::HttpRequest;
+
+    use super::*;
+
+    #[test]
+    fn each_text_comes_back_cut_at_its_limit() {
+        let path = vec![b'/'; TEXT_BYTES_MAX + 1];
+        let mut request =
+            HttpRequest { authority: b"host".to_vec(), path, ..HttpRequest::default() };
+        let mut text = Texts::default().keep(&Head::HttpRequest(&mut request));
+        assert_eq!(text.call().trace_id, b"");
+        let long = vec![b'i'; CALL_BYTES_MAX + 1];
+        text.note(&Call { trace_id: &long, caller_zone: b"GZ00A", ..Call::default() });
+        let Some(Subject::Http { method, authority, path }) = text.subject() else { panic!() };
+        assert_eq!((method, authority, path.len()), (&b"GET"[..], &b"host"[..], TEXT_BYTES_MAX));
+        let call = text.call();
+        assert_eq!((call.trace_id.len(), call.span_id, call.caller_app), (200, &b""[..], &b""[..]));
+        assert_eq!((call.caller_zone, call.callee_app), (&b"GZ00A"[..], &b""[..]));
+    }
+
+    #[test]
+    fn what_was_kept_before_does_not_come_back_with_the_next() {
+        let mut texts = Texts::default();
+        let mut request = HttpRequest { path: b"/secret".to_vec(), ..HttpRequest::default() };
+        let mut first = texts.keep(&Head::HttpRequest(&mut request));
+        first.note(&Call { trace_id: b"secret", ..Call::default() });
+        texts.give_back(first);
+        request.path = b"/".to_vec();
+        let next = texts.keep(&Head::HttpRequest(&mut request));
+        let Some(Subject::Http { path, .. }) = next.subject() else { panic!() };
+        assert_eq!((path, next.call().trace_id), (&b"/"[..], &b""[..]));
+    }
 }

@@ -1,12 +1,14 @@
 //! The thin layer over monoio: drivers, sockets, connecting, waking. It decides nothing.
 
 mod accept;
+mod address;
 mod dial;
 mod driver;
 mod signal;
 mod socket;
 
 pub use accept::{Accepted, Acceptor};
+pub use address::own_address;
 pub use dial::{DialError, dial};
 pub use driver::{Driver, DriverChoice, DriverKind};
 pub use signal::Signal;

@@ -10,7 +10,7 @@ pub use roster::{ClusterPlace, Discovered, Lease, ListenerPlace, Member, Roster}
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hangu_codecs::{Head, Limits, Protocol};
-use hangu_config::{Cluster, Config, Listener, Tcp};
+use hangu_config::{Cluster, Config, Listener, Tcp, TraceIds};
 
 use crate::{
     route::{CompileError, RouteTable},
@@ -235,6 +235,27 @@ impl Snapshot {
         let address = self.member(cluster, endpoint)?.address;
         let settings = self.cluster(cluster)?;
         Some((address, settings.connect_timeout, settings.tcp))
+    }
+
+    /// What happens to requests on a listener that carry no trace id.
+    pub fn trace_ids(&self, listener: usize) -> TraceIds {
+        self.listener(listener).map_or(TraceIds::Keep, |it| it.trace_ids)
+    }
+
+    /// The zone of the gateway; empty when none is configured.
+    pub fn zone(&self) -> &str {
+        self.config.zone.as_deref().unwrap_or_default()
+    }
+
+    /// The zone of an endpoint; empty when it is not known.
+    pub fn endpoint_zone(&self, cluster: usize, endpoint: usize) -> &str {
+        let endpoint = self.member(cluster, endpoint);
+        endpoint.and_then(|it| it.labels.get("zone")).map_or("", |it| it)
+    }
+
+    /// The application that the endpoints of a cluster run; empty when it is not known.
+    pub fn cluster_app(&self, cluster: usize) -> &str {
+        self.cluster(cluster).and_then(|it| it.app.as_deref()).unwrap_or_default()
     }
 
     /// Name of a listener.

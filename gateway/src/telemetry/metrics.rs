@@ -707,6 +707,20 @@ const LOG_COUNTERS: &[(Family, Pick<LogCounters>)] = &[
         counter("hangu_access_log_write_failures_total", "Writes to the log's target that failed."),
         |it| &it.write_failures,
     ),
+    (
+        counter(
+            "hangu_access_log_reopened_total",
+            "Times that the log's file was opened anew, as asked.",
+        ),
+        |it| &it.reopened,
+    ),
+    (
+        counter(
+            "hangu_access_log_reopen_failures_total",
+            "Times that the log's file could not be opened anew; it went on in the old one.",
+        ),
+        |it| &it.reopen_failures,
+    ),
     (counter("hangu_access_log_written_bytes_total", "Bytes written to the log's target."), |it| {
         &it.written_bytes
     }),

@@ -20,7 +20,7 @@ mod ring;
 mod rpc;
 mod throttle;
 
-pub use access_log::{AccessLog, Record, Subject, write_time};
+pub use access_log::{AccessLog, Call, Record, Subject, write_time};
 pub use counter::Counter;
 pub use counters::{
     ClusterCounters, Counters, Ended, EndpointCounters, ListenerCounters, RouteCounters,

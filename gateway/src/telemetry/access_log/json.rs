@@ -27,6 +27,13 @@ impl<'a> Object<'a> {
         text(self.out, value);
     }
 
+    /// A member that is a text; left out when it is empty.
+    pub(super) fn text_if_any(&mut self, name: &str, value: &[u8]) {
+        if !value.is_empty() {
+            self.text(name, value);
+        }
+    }
+
     /// A member whose text is ASCII without quotes and backslashes, written by `write`.
     pub(super) fn plain(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
         self.name(name);
@@ -78,13 +85,18 @@ pub(super) fn number(out: &mut Vec<u8>, mut value: u64) {
 /// U+FFFD, control characters and DEL are escaped, so that a line is one line on every terminal.
 fn text(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
+    escaped_text(out, value);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes of a JSON text.
+pub(super) fn escaped_text(out: &mut Vec<u8>, value: &[u8]) {
     for chunk in value.utf8_chunks() {
         escaped(out, chunk.valid());
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
-    out.push(b'"');
 }
 
 fn escaped(out: &mut Vec<u8>, text: &str) {

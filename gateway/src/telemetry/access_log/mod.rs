@@ -1,4 +1,4 @@
-//! The access log: one line of JSON per exchange, failures too.
+//! The access log: one line per exchange, failures too; JSON, or in the operator's own form.
 //!
 //! ```text
 //! worker ── record() ──► its buffer ── flush(), never waits ──► bounded queue ──► writer thread
@@ -10,14 +10,17 @@
 //! records are dropped and counted. A worker never waits for the log.
 
 mod json;
+mod line;
 mod record;
 mod writer;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
-pub use record::{Record, Subject, TEXT_BYTES_MAX, write_time};
-pub use writer::{Settings, Target, Writer, start};
+use hangu_config::AccessLogFormat;
+
+pub use record::{Call, Record, Subject, TEXT_BYTES_MAX, write_time};
+pub use writer::{Reopener, Settings, Target, Writer, start};
 
 use super::Counter;
 
@@ -46,6 +49,10 @@ pub struct LogCounters {
     pub write_failures: Counter,
     /// Bytes that the target took.
     pub written_bytes: Counter,
+    /// Times that the file was opened anew, as asked.
+    pub reopened: Counter,
+    /// Times that this failed; the log went on in the file that was open.
+    pub reopen_failures: Counter,
 }
 
 /// Records on their way to the writer.
@@ -63,6 +70,7 @@ pub struct AccessLog {
     buffer: Vec<u8>,
     records: u64,
     clock: record::Timestamp,
+    format: Arc<AccessLogFormat>,
     counters: Arc<LogCounters>,
     sink: Option<Sink>,
 }
@@ -83,6 +91,7 @@ impl AccessLog {
             buffer: Vec::new(),
             records: 0,
             clock: record::Timestamp::default(),
+            format: Arc::default(),
             counters: Arc::default(),
             sink: None,
         }
@@ -110,7 +119,12 @@ impl AccessLog {
         if self.buffer.len() >= BUFFER_BYTES_MAX {
             return self.counters.dropped.increment();
         }
-        record.write(&mut self.clock, &mut self.buffer);
+        match &*self.format {
+            AccessLogFormat::Json => record.write(&mut self.clock, &mut self.buffer),
+            AccessLogFormat::Text(pieces) => {
+                record.write_line(pieces, &mut self.clock, &mut self.buffer);
+            }
+        }
         self.records += 1;
     }
 

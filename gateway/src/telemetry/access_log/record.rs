@@ -6,7 +6,7 @@ use hangu_codecs::{Status, message::RpcOutcome};
 
 use super::json::{Object, number};
 use crate::telemetry::Outcome;
-use crate::telemetry::outcome::{http_code, reason_name, status_name};
+use crate::telemetry::outcome::{http_code, status_name};
 
 /// One exchange, as it is logged when it has ended.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,30 @@ pub struct Record<'a> {
     pub duration_us: u64,
     /// From the request's forwarding to the end, microseconds; `None` when it was not forwarded.
     pub upstream_us: Option<u64>,
+    /// Who calls whom, and in which trace.
+    pub call: Call<'a>,
+    /// Zone of the endpoint; empty when it is not known.
+    pub callee_zone: &'a str,
+    /// Zone of this gateway; empty when none is configured.
+    pub zone: &'a str,
+    /// Index of the worker.
+    pub worker: usize,
+}
+
+/// Who calls whom, and in which trace, as the request says or the gateway made it. Each is empty
+/// when it is not known; all bytes are as they came from the network.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Call<'a> {
+    /// Id of the trace.
+    pub trace_id: &'a [u8],
+    /// Id of the caller's span, or the id of the call in SOFATracer.
+    pub span_id: &'a [u8],
+    /// The application that calls.
+    pub caller_app: &'a [u8],
+    /// Zone of the caller.
+    pub caller_zone: &'a [u8],
+    /// The application that is called.
+    pub callee_app: &'a [u8],
 }
 
 /// What was asked for. All bytes are as they came from the network.
@@ -89,6 +113,14 @@ impl Record<'_> {
         if let Some(upstream_us) = self.upstream_us {
             object.number("upstream_us", upstream_us);
         }
+        object.text_if_any("trace_id", cut(self.call.trace_id));
+        object.text_if_any("span_id", cut(self.call.span_id));
+        object.text_if_any("caller_app", cut(self.call.caller_app));
+        object.text_if_any("caller_zone", cut(self.call.caller_zone));
+        object.text_if_any("callee_app", cut(self.call.callee_app));
+        object.text_if_any("callee_zone", self.callee_zone.as_bytes());
+        object.text_if_any("zone", self.zone.as_bytes());
+        object.number("worker", self.worker as u64);
         object.end_line();
     }
 
@@ -109,38 +141,21 @@ impl Record<'_> {
     /// `status` is a number for HTTP (what the client saw) and a word for RPC; `failure` stands
     /// only where something failed.
     fn write_outcome(&self, object: &mut Object<'_>) {
-        let failure = match self.outcome {
-            Outcome::Http(code) => {
-                object.number("status", u64::from(code));
-                None
-            }
-            Outcome::Rpc(RpcOutcome::Success) => {
-                object.text("status", b"success");
-                None
-            }
+        match self.outcome {
+            Outcome::Http(code) => object.number("status", u64::from(code)),
+            Outcome::Rpc(RpcOutcome::Success) => object.text("status", b"success"),
             Outcome::Rpc(RpcOutcome::ApplicationError) => {
                 object.text("status", b"application_error");
-                None
             }
             Outcome::Rpc(RpcOutcome::ProviderError(code)) => {
                 object.text("status", b"provider_error");
                 object.number("status_code", u64::from(code));
-                None
             }
-            Outcome::Oneway => {
-                object.text("status", b"oneway");
-                None
-            }
-            Outcome::Gateway(status) => {
-                self.write_own_status(object, status);
-                Some(status_name(status))
-            }
-            Outcome::Reset(reason) => {
-                object.text("status", b"reset");
-                Some(reason_name(reason))
-            }
-        };
-        if let Some(failure) = self.failure.or(failure) {
+            Outcome::Oneway => object.text("status", b"oneway"),
+            Outcome::Gateway(status) => self.write_own_status(object, status),
+            Outcome::Reset(_) => object.text("status", b"reset"),
+        }
+        if let Some(failure) = self.failure_name() {
             object.text("failure", failure.as_bytes());
         }
     }
@@ -154,7 +169,7 @@ impl Record<'_> {
     }
 }
 
-fn cut(text: &[u8]) -> &[u8] {
+pub(super) fn cut(text: &[u8]) -> &[u8] {
     text.get(..TEXT_BYTES_MAX).unwrap_or(text)
 }
 
@@ -173,7 +188,7 @@ impl Default for Timestamp {
 }
 
 impl Timestamp {
-    fn write(&mut self, unix_ms: u64, out: &mut Vec<u8>) {
+    pub(super) fn write(&mut self, unix_ms: u64, out: &mut Vec<u8>) {
         let second = unix_ms / 1000;
         if second != self.second {
             self.second = second;
@@ -233,13 +248,13 @@ fn civil(days: u64) -> (u64, u64, u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use hangu_codecs::Reason;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn record() -> Record<'static> {
+    pub(in super::super) fn record() -> Record<'static> {
         Record {
             time_unix_ms: 1_795_378_500_042,
             listener: "front",
@@ -260,6 +275,16 @@ mod tests {
             sent_bytes: 12,
             duration_us: 300,
             upstream_us: Some(250),
+            call: Call {
+                trace_id: b"c0a8",
+                span_id: b"0.1",
+                caller_app: b"shop\n",
+                caller_zone: b"",
+                callee_app: b"bank",
+            },
+            callee_zone: "GZ00A",
+            zone: "GZ00B",
+            worker: 3,
         }
     }
 
@@ -279,7 +304,9 @@ mod tests {
                 "downstream": "127.0.0.1:40000", "request_id": 3, "method": "GET",
                 "authority": "example.com", "path": "/a?b=\"\u{fffd}\n", "route": "root",
                 "cluster": "back", "upstream": "[::1]:80", "status": 200, "received_bytes": 0,
-                "sent_bytes": 12, "duration_us": 300, "upstream_us": 250
+                "sent_bytes": 12, "duration_us": 300, "upstream_us": 250, "trace_id": "c0a8",
+                "span_id": "0.1", "caller_app": "shop\n", "callee_app": "bank",
+                "callee_zone": "GZ00A", "zone": "GZ00B", "worker": 3
             })
         );
     }

@@ -3,12 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use hangu_codecs::Time;
+use hangu_config::AccessLogFormat;
 
 use super::{
     AccessLog, BUFFER_BYTES_MAX, Batch, LogCounters, QUEUE_BUFFERS_MAX, SPARE_BUFFERS_MAX, Sink,
@@ -25,11 +27,16 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// A failing target is reported at most that often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
+/// A writer that has nothing to write looks this often whether it is to open its file anew.
+const IDLE: Duration = Duration::from_millis(200);
+
 /// Where the log goes, and who writes to it.
 #[derive(Debug)]
 pub struct Settings {
     /// Where it goes.
     pub target: Target,
+    /// What a line looks like.
+    pub format: AccessLogFormat,
     /// How many workers there are.
     pub workers: usize,
     /// The clock; only to keep the reports of a failing target apart.
@@ -57,21 +64,47 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
-    fn open(self) -> io::Result<Box<dyn Write + Send>> {
+    /// Opens the target; with its path, where it has one.
+    fn open(self) -> io::Result<(Box<dyn Write + Send>, Option<PathBuf>)> {
         Ok(match self {
             // The descriptor itself: the library's own handle would flush at every line.
-            Self::Stdout => Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
-            Self::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
-            Self::Stream(stream) => stream,
+            Self::Stdout => {
+                (Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)), None)
+            }
+            Self::File(path) => (Box::new(open_file(&path)?), Some(path)),
+            Self::Stream(stream) => (stream, None),
         })
     }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 /// The thread that writes the log.
 #[derive(Debug)]
 pub struct Writer {
     counters: Arc<LogCounters>,
+    reopener: Reopener,
     ended: Receiver<()>,
+}
+
+/// Lets a log be opened anew, after logrotate has moved its file away. May be cloned and used by
+/// any thread.
+#[derive(Clone, Debug, Default)]
+pub struct Reopener(Arc<AtomicBool>);
+
+impl Reopener {
+    /// Asks the writer to open its file anew; comes back at once. It does so before the next line,
+    /// within a fraction of a second even when there is none. Where it cannot, the log goes on in
+    /// the file that is open, and the failure is counted and told. Standard output stays.
+    pub fn reopen(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Acquire)
+    }
 }
 
 /// Opens the target and starts the writer; gives one log per worker.
@@ -79,30 +112,42 @@ pub struct Writer {
 /// # Errors
 /// The target cannot be opened, or no thread can be started.
 pub fn start(settings: Settings) -> io::Result<(Vec<AccessLog>, Writer)> {
-    let Settings { target, workers, now } = settings;
+    let Settings { target, format, workers, now } = settings;
+    let format = Arc::new(format);
+    let reopener = Reopener::default();
     let name = format!("{target:?}");
-    let out = target.open()?;
+    let (out, path) = target.open()?;
     let (queue, batches) = sync_channel(QUEUE_BUFFERS_MAX);
     let (last, lasts) = sync_channel(workers);
-    let (empties, logs) = (0..workers).map(|worker| log_of(worker, &queue, &last)).unzip();
+    let (empties, logs) = (0..workers).map(|worker| log_of(worker, &format, &queue, &last)).unzip();
     let counters = Arc::<LogCounters>::default();
     let (end, ended) = sync_channel(1);
     let thread = Thread {
         batches,
         lasts,
         empties,
-        out: Out { out, name, counters: Arc::clone(&counters), now, reported: None, cut: false },
+        out: Out {
+            out,
+            path,
+            name,
+            reopener: reopener.clone(),
+            counters: Arc::clone(&counters),
+            now,
+            reported: None,
+            cut: false,
+        },
     };
     std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
         thread.run();
         // Nobody waits when the process goes on without this log.
         let _ = end.send(());
     })?;
-    Ok((logs, Writer { counters, ended }))
+    Ok((logs, Writer { counters, reopener, ended }))
 }
 
 fn log_of(
     worker: usize,
+    format: &Arc<AccessLogFormat>,
     queue: &SyncSender<Batch>,
     last: &SyncSender<Batch>,
 ) -> (SyncSender<Vec<u8>>, AccessLog) {
@@ -111,6 +156,7 @@ fn log_of(
         buffer: Vec::new(),
         records: 0,
         clock: record::Timestamp::default(),
+        format: Arc::clone(format),
         counters: Arc::default(),
         sink: Some(Sink { worker, queue: queue.clone(), last: last.clone(), spares }),
     };
@@ -121,6 +167,16 @@ impl Writer {
     /// What was counted.
     pub fn counters(&self) -> &Arc<LogCounters> {
         &self.counters
+    }
+
+    /// See [`Reopener::reopen`].
+    pub fn reopen(&self) {
+        self.reopener.reopen();
+    }
+
+    /// Lets others ask for the same.
+    pub fn reopener(&self) -> &Reopener {
+        &self.reopener
     }
 
     /// Waits until all is written; the workers' logs must have been closed or dropped before. Gives up after
@@ -143,7 +199,15 @@ struct Thread {
 impl Thread {
     fn run(mut self) {
         let mut text = Vec::new();
-        while let Ok(first) = self.batches.recv() {
+        loop {
+            let first = match self.batches.recv_timeout(IDLE) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.out.reopen_if_asked();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             self.take(first, &mut text);
             let mut more = true;
             while more {
@@ -188,7 +252,10 @@ impl Thread {
 /// The target, which may fail and recover.
 struct Out {
     out: Box<dyn Write + Send>,
+    /// Of a file.
+    path: Option<PathBuf>,
     name: String,
+    reopener: Reopener,
     counters: Arc<LogCounters>,
     now: fn() -> Time,
     reported: Option<Time>,
@@ -197,8 +264,31 @@ struct Out {
 }
 
 impl Out {
+    /// Opens the file anew when that was asked for; keeps the old one when it cannot.
+    fn reopen_if_asked(&mut self) {
+        if !self.reopener.take() {
+            return;
+        }
+        let Some(path) = &self.path else { return };
+        match open_file(path) {
+            Ok(file) => {
+                self.out = Box::new(file);
+                self.counters.reopened.increment();
+            }
+            Err(error) => {
+                self.counters.reopen_failures.increment();
+                tracing::error!(
+                    "the access log cannot be opened anew at {}: {error}; it goes on in the file \
+                     that is open",
+                    self.name
+                );
+            }
+        }
+    }
+
     /// Writes whole lines. What the target does not take is lost and counted.
     fn write(&mut self, text: &[u8]) {
+        self.reopen_if_asked();
         let mut rest = text;
         if let Err(error) = self.try_write(&mut rest) {
             self.cut = self.cut
@@ -256,7 +346,7 @@ mod tests {
     use std::io::Read;
     use std::sync::mpsc::{Sender, channel};
 
-    use super::super::Subject;
+    use super::super::{Call, Subject};
     use super::*;
     use crate::telemetry::{Outcome, Record};
 
@@ -277,11 +367,15 @@ mod tests {
             sent_bytes: 0,
             duration_us: 0,
             upstream_us: None,
+            call: Call::default(),
+            callee_zone: "",
+            zone: "",
+            worker: 0,
         }
     }
 
     fn settings(target: Target, workers: usize) -> Settings {
-        Settings { target, workers, now: || Time::from_micros(0) }
+        Settings { target, format: AccessLogFormat::Json, workers, now: || Time::from_micros(0) }
     }
 
     fn ids(text: &[u8]) -> Vec<u64> {
@@ -425,6 +519,57 @@ mod tests {
         let text = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(ids(&text), [0, 1]);
+    }
+
+    fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
+        let (_never, nothing) = channel::<()>();
+        for _ in 0..2_000 {
+            if is() {
+                return;
+            }
+            let _ = nothing.recv_timeout(Duration::from_millis(10));
+        }
+        panic!("not so in time: {what}");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_opened_anew_and_no_line_is_lost() {
+        let place = std::env::temp_dir().join(format!("hangu-rotated-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let (path, moved) = (place.join("log"), place.join("log.1"));
+        let (mut logs, thread) = start(settings(Target::File(path.clone()), 1)).unwrap();
+        let counters = Arc::clone(thread.counters());
+        logs[0].record(&record(0));
+        logs[0].flush();
+        wait_until("the first line is written", || counters.written_bytes.value() > 0);
+        std::fs::rename(&path, &moved).unwrap();
+        // Nothing is logged meanwhile, and still the new file comes.
+        thread.reopen();
+        wait_until("the file is there again", || path.exists());
+        logs[0].record(&record(1));
+        drop(logs);
+        assert!(thread.close(WAIT));
+        assert_eq!(ids(&std::fs::read(&moved).unwrap()), [0]);
+        assert_eq!(ids(&std::fs::read(&path).unwrap()), [1]);
+        assert_eq!((counters.reopened.value(), counters.reopen_failures.value()), (1, 0));
+        std::fs::remove_dir_all(&place).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_anew_is_written_to_as_before() {
+        let place = std::env::temp_dir().join(format!("hangu-lost-{}", std::process::id()));
+        let moved = place.with_extension("moved");
+        std::fs::create_dir_all(&place).unwrap();
+        let (mut logs, thread) = start(settings(Target::File(place.join("log")), 1)).unwrap();
+        let counters = Arc::clone(thread.counters());
+        std::fs::rename(&place, &moved).unwrap();
+        thread.reopener().clone().reopen();
+        wait_until("it was tried", || counters.reopen_failures.value() == 1);
+        logs[0].record(&record(1));
+        drop(logs);
+        assert!(thread.close(WAIT));
+        assert_eq!(ids(&std::fs::read(moved.join("log")).unwrap()), [1]);
+        std::fs::remove_dir_all(&moved).unwrap();
     }
 
     #[test]
