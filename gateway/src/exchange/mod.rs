@@ -202,7 +202,8 @@ impl Core {
             return self.fail_at(id, route, failure);
         }
         let Some(endpoint) = self.endpoints.pick(cluster, random) else {
-            return self.fail_at(id, route, Status::NoUpstream.into());
+            let reason = self.endpoints.why_none(cluster);
+            return self.fail_at(id, route, Failure::because(Status::NoUpstream, reason));
         };
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.route = Some(route);
