@@ -210,6 +210,7 @@ mod tests {
         is_ready: AtomicBool,
         workers_answer: bool,
         stopped_with: AtomicU64,
+        reopened: AtomicU64,
         snapshot: Mutex<Arc<Snapshot>>,
     }
 
@@ -235,6 +236,7 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             is_ready: AtomicBool::new(true),
             workers_answer: true,
             stopped_with: AtomicU64::new(NOT_STOPPED),
+            reopened: AtomicU64::new(0),
             snapshot: Mutex::new(Arc::new(Snapshot::compile(config).unwrap())),
         }
     }
@@ -287,7 +289,9 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             true
         }
 
-        fn reopen_log(&self) {}
+        fn reopen_log(&self) {
+            self.reopened.fetch_add(1, Ordering::SeqCst);
+        }
 
         fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
             // Nothing is published but what the test does itself.
@@ -498,6 +502,13 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
         let answer = client.get("/version").unwrap();
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!((answer.status, &body["name"]), (200, &Value::from("hangu")));
+    }
+
+    #[test]
+    fn the_access_log_is_opened_anew_when_that_is_asked_for() {
+        let (gateway, _control, address) = serve_fake(fake());
+        assert_eq!(ask(address, "POST", "/reopen").0, 200);
+        assert_eq!(gateway.reopened.load(Ordering::SeqCst), 1);
     }
 
     #[test]
