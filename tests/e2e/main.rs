@@ -8,7 +8,9 @@
 )]
 
 #[macro_use]
-mod support;
+extern crate hangu_tests;
+
+pub(crate) use hangu_tests::setup as support;
 
 mod bolt;
 mod bolt_failures;

@@ -9,7 +9,8 @@
 mod command_line;
 mod curl;
 mod demo;
-mod gateway;
 mod java;
 mod nginx;
 mod operation;
+
+pub(crate) use hangu_tests::binary as gateway;

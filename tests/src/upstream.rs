@@ -38,7 +38,14 @@ impl Upstream {
     /// Runs the script for each connection, on a thread of its own; the number counts the
     /// connections from 0.
     pub fn serve(script: impl Fn(Peer, usize) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::serve_on(TcpListener::bind("127.0.0.1:0").expect("a free port"), script)
+    }
+
+    /// As [`Upstream::serve`], on a socket that listens already.
+    pub fn serve_on(
+        listener: TcpListener,
+        script: impl Fn(Peer, usize) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(State::default());
         let (shared, script) = (Arc::clone(&state), Arc::new(script));

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, ops::Deref, sync::Arc};
 
+use crate::{Peer, wait};
 use hangu::{
     control::{self, Control},
     io::{Driver, DriverChoice},
@@ -9,12 +10,12 @@ use hangu::{
     telemetry::ProcessFacts,
 };
 use hangu_config::{Admin, Config, Secret, Source};
-use hangu_tests::{Peer, wait};
 use serde_json::{Value, json};
 
-pub(crate) use hangu::io::DriverKind;
+pub use hangu::io::DriverKind;
 
 /// Makes three tests of each function, one for each driver.
+#[macro_export]
 macro_rules! on_every_driver {
     ($($(#[$about:meta])* fn $name:ident($driver:ident) $body:block)*) => {$(
         mod $name {
@@ -22,21 +23,21 @@ macro_rules! on_every_driver {
             use super::*;
 
             $(#[$about])*
-            fn check($driver: $crate::support::DriverKind) $body
+            fn check($driver: $crate::setup::DriverKind) $body
 
             #[test]
             fn io_uring_defer_taskrun() {
-                $crate::support::run($crate::support::DriverKind::IoUringDeferTaskrun, check);
+                $crate::setup::run($crate::setup::DriverKind::IoUringDeferTaskrun, check);
             }
 
             #[test]
             fn io_uring_coop_taskrun() {
-                $crate::support::run($crate::support::DriverKind::IoUringCoopTaskrun, check);
+                $crate::setup::run($crate::setup::DriverKind::IoUringCoopTaskrun, check);
             }
 
             #[test]
             fn epoll() {
-                $crate::support::run($crate::support::DriverKind::Epoll, check);
+                $crate::setup::run($crate::setup::DriverKind::Epoll, check);
             }
         }
     )*};
@@ -44,7 +45,7 @@ macro_rules! on_every_driver {
 
 /// Runs a test on a driver, unless the kernel or a filter of this machine refuses that driver;
 /// epoll is never refused.
-pub(crate) fn run(driver: DriverKind, check: fn(DriverKind)) {
+pub fn run(driver: DriverKind, check: fn(DriverKind)) {
     if let Err(why) = Driver::build(DriverChoice::Only(driver)) {
         assert_ne!(driver, DriverKind::Epoll, "epoll: {why}");
         eprintln!("left out, this machine has no {driver}: {why}");
@@ -55,24 +56,25 @@ pub(crate) fn run(driver: DriverKind, check: fn(DriverKind)) {
 
 /// A configuration in the making: one listener `in`, routes to a cluster `main`.
 #[derive(Clone)]
-pub(crate) struct Setup {
+pub struct Setup {
     driver: DriverKind,
-    pub(crate) config: Value,
+    /// As it would stand in a file.
+    pub config: Value,
 }
 
 impl Setup {
     /// HTTP/1.1 to one upstream.
-    pub(crate) fn http(driver: DriverKind, upstream: SocketAddr) -> Self {
+    pub fn http(driver: DriverKind, upstream: SocketAddr) -> Self {
         Self::new(driver, &["http1"]).cluster("main", "http1", &[upstream])
     }
 
     /// Bolt to one upstream.
-    pub(crate) fn bolt(driver: DriverKind, upstream: SocketAddr) -> Self {
+    pub fn bolt(driver: DriverKind, upstream: SocketAddr) -> Self {
         Self::new(driver, &["bolt"]).cluster("main", "bolt", &[upstream])
     }
 
     /// No cluster yet; everything goes to `main`.
-    pub(crate) fn new(driver: DriverKind, protocols: &[&str]) -> Self {
+    pub fn new(driver: DriverKind, protocols: &[&str]) -> Self {
         let mut hosts = Vec::new();
         if protocols.contains(&"http1") {
             let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "main"}});
@@ -101,7 +103,7 @@ impl Setup {
     }
 
     /// With one more cluster.
-    pub(crate) fn cluster(mut self, name: &str, protocol: &str, upstreams: &[SocketAddr]) -> Self {
+    pub fn cluster(mut self, name: &str, protocol: &str, upstreams: &[SocketAddr]) -> Self {
         let endpoints: Vec<_> =
             upstreams.iter().map(|it| json!({"address": it.to_string()})).collect();
         let cluster = json!({"name": name, "protocol": protocol, "endpoints": endpoints});
@@ -110,38 +112,38 @@ impl Setup {
     }
 
     /// With members of the listener set.
-    pub(crate) fn listener(mut self, members: Value) -> Self {
+    pub fn listener(mut self, members: Value) -> Self {
         merge(&mut self.config["listeners"][0], members);
         self
     }
 
     /// With members of the cluster `main` set.
-    pub(crate) fn main(mut self, members: Value) -> Self {
+    pub fn main(mut self, members: Value) -> Self {
         merge(&mut self.config["clusters"][0], members);
         self
     }
 
     /// With these virtual hosts alone.
-    pub(crate) fn hosts(mut self, hosts: Value) -> Self {
+    pub fn hosts(mut self, hosts: Value) -> Self {
         self.config["route_configs"][0]["virtual_hosts"] = hosts;
         self
     }
 
     /// With a timeout on the route of the first virtual host.
-    pub(crate) fn timeout(mut self, timeout: &str) -> Self {
+    pub fn timeout(mut self, timeout: &str) -> Self {
         let hosts = &mut self.config["route_configs"][0]["virtual_hosts"];
         hosts[0]["routes"][0]["route"]["timeout"] = json!(timeout);
         self
     }
 
     /// With so many workers.
-    pub(crate) fn workers(mut self, workers: usize) -> Self {
+    pub fn workers(mut self, workers: usize) -> Self {
         self.config["workers"] = json!(workers);
         self
     }
 
     /// The configuration.
-    pub(crate) fn load(&self) -> Config {
+    pub fn load(&self) -> Config {
         // JSON is YAML.
         let source = Source { name: "test.yaml".into(), text: self.config.to_string() };
         hangu_config::load(&[source], &hangu_config::NoValues).unwrap_or_else(|problems| {
@@ -151,7 +153,7 @@ impl Setup {
     }
 
     /// Starts it.
-    pub(crate) fn start(self) -> Running {
+    pub fn start(self) -> Running {
         let config = self.load();
         let gateway = Gateway::start(config, DriverChoice::Only(self.driver)).expect("it starts");
         let drivers = gateway.drivers();
@@ -168,7 +170,7 @@ fn merge(object: &mut Value, members: Value) {
 }
 
 /// A running gateway. A worker that died fails the test.
-pub(crate) struct Running {
+pub struct Running {
     gateway: Option<Gateway>,
 }
 
@@ -182,24 +184,24 @@ impl Deref for Running {
 
 impl Running {
     /// Where the listener `in` accepts connections.
-    pub(crate) fn place(&self) -> SocketAddr {
+    pub fn place(&self) -> SocketAddr {
         self.address("in").expect("the listener")
     }
 
     /// A new client connection.
-    pub(crate) fn connect(&self) -> Peer {
+    pub fn connect(&self) -> Peer {
         Peer::connect(self.place())
     }
 
     /// The sum of all samples of a metric whose labels contain each of these texts.
-    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.handle().metrics().render(&ProcessFacts::default());
         assert!(text.contains(name), "no metric {name}:\n{text}");
         sum(&text, name, labels)
     }
 
     /// Waits until a metric has a value; one that is not there counts as zero.
-    pub(crate) fn wait_for_metric(&self, name: &str, labels: &[&str], value: f64) {
+    pub fn wait_for_metric(&self, name: &str, labels: &[&str], value: f64) {
         wait::until(&format!("{name}{labels:?} is {value}"), || {
             let text = self.handle().metrics().render(&ProcessFacts::default());
             sum(&text, name, labels) == value
@@ -207,7 +209,7 @@ impl Running {
     }
 
     /// Starts the control thread of the gateway, with an admin API on a port of its own.
-    pub(crate) fn control(&self) -> (Control, SocketAddr) {
+    pub fn control(&self) -> (Control, SocketAddr) {
         let admin = Admin::Tcp {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             allow_remote: false,
@@ -224,7 +226,7 @@ impl Running {
     }
 
     /// The gateway itself, to be stopped by the test.
-    pub(crate) fn into_gateway(mut self) -> Gateway {
+    pub fn into_gateway(mut self) -> Gateway {
         self.gateway.take().expect("it runs")
     }
 }

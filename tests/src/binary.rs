@@ -2,17 +2,17 @@
 
 use std::{fs, net::SocketAddr, net::TcpListener, path::PathBuf, process::Command};
 
-use hangu_tests::{
+use crate::{
     http::Message,
     process::{Process, root},
     wait,
 };
 use serde_json::Value;
 
-use hangu_tests::Peer;
+use crate::Peer;
 
 /// The release binary; `tests/run` builds it, and `HANGU` may name another one.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("HANGU") {
         return path.into();
     }
@@ -27,23 +27,31 @@ pub(crate) fn binary() -> PathBuf {
 }
 
 /// A port of 127.0.0.1 that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
 }
 
 /// A directory of one test, removed at its end.
-pub(crate) struct Directory(pub(crate) PathBuf);
+pub struct Directory(pub PathBuf);
 
 impl Directory {
-    pub(crate) fn new(name: &str) -> Self {
+    /// Makes it, empty, below the directory for temporary files.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("hangu-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a directory");
         Self(path)
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+    /// Writes a file in it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, text).expect("a file");
         path
@@ -57,17 +65,20 @@ impl Drop for Directory {
 }
 
 /// `hangu run` with a configuration; ended when dropped.
-pub(crate) struct Running {
-    pub(crate) process: Process,
-    pub(crate) admin: SocketAddr,
-    pub(crate) directory: Directory,
+pub struct Running {
+    /// The process.
+    pub process: Process,
+    /// Where its admin API listens.
+    pub admin: SocketAddr,
+    /// Holds `hangu.yaml`.
+    pub directory: Directory,
     config: Value,
 }
 
 impl Running {
     /// Starts it and waits until it is ready. The configuration is completed with an admin
     /// address.
-    pub(crate) fn start(name: &str, mut config: Value) -> Self {
+    pub fn start(name: &str, mut config: Value) -> Self {
         let directory = Directory::new(name);
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         config["admin"] = serde_json::json!({"address": admin.to_string()});
@@ -84,12 +95,12 @@ impl Running {
     }
 
     /// Its configuration as it was written last.
-    pub(crate) fn config(&self) -> Value {
+    pub fn config(&self) -> Value {
         self.config.clone()
     }
 
     /// Writes another configuration in the place of its own.
-    pub(crate) fn write(&mut self, config: &Value) {
+    pub fn write(&mut self, config: &Value) {
         self.config = config.clone();
         self.directory.write("hangu.yaml", &config.to_string());
     }
@@ -103,14 +114,14 @@ impl Running {
 }
 
 /// Asks the admin API.
-pub(crate) fn ask(admin: SocketAddr, path: &str) -> Message {
+pub fn ask(admin: SocketAddr, path: &str) -> Message {
     let mut client = Peer::connect(admin);
     client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
     client.read_response("GET")
 }
 
 /// A configuration with one listener.
-pub(crate) fn config(
+pub fn config(
     address: SocketAddr,
     protocol: &str,
     hosts: Value,
