@@ -13,9 +13,10 @@
 //! Bolt (`bolt`): 24 reset with requests in flight; 25 never answers; 26 garbage; 27 a wrong
 //! length; 28 answers nobody.
 //!
-//! The process (`process`): 29 half-written configuration; 30 one that cannot be bound; 31 full log
-//! disk; 32 no descriptors left; 33 the gateway itself stopped for a while; 34
-//! an upstream's process stopped.
+//! The process (`process`): 29 half-written configuration; 30 one that cannot be bound; 32 no
+//! descriptors left; 33 the gateway itself stopped for a while; 34 an upstream's process stopped.
+//!
+//! Its logs (`log`): 31 full disk; 37 a pipe that nobody reads.
 #![allow(
     missing_docs,
     clippy::disallowed_types,
@@ -28,6 +29,7 @@ extern crate hangu_tests;
 
 mod bolt;
 mod client;
+mod log;
 mod process;
 mod scene;
 mod upstream;
