@@ -16,7 +16,8 @@
 //! The process (`process`): 29 half-written configuration; 30 one that cannot be bound; 32 no
 //! descriptors left; 33 the gateway itself stopped for a while; 34 an upstream's process stopped.
 //!
-//! Its logs (`log`): 31 full disk; 37 a pipe that nobody reads.
+//! Its logs (`log`): 31 full disk; 37 a pipe that nobody reads. The clock (`clock`): 35 the wall
+//! clock jumps.
 #![allow(
     missing_docs,
     clippy::disallowed_types,
@@ -29,6 +30,7 @@ extern crate hangu_tests;
 
 mod bolt;
 mod client;
+mod clock;
 mod log;
 mod process;
 mod scene;
