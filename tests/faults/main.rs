@@ -17,7 +17,7 @@
 //! descriptors left; 33 the gateway itself stopped for a while; 34 an upstream's process stopped.
 //!
 //! Its logs (`log`): 31 full disk; 37 a pipe that nobody reads. The clock (`clock`): 35 the wall
-//! clock jumps.
+//! clock jumps. Names (`dns`): 36 empty answers and failures.
 #![allow(
     missing_docs,
     clippy::disallowed_types,
@@ -31,6 +31,7 @@ extern crate hangu_tests;
 mod bolt;
 mod client;
 mod clock;
+mod dns;
 mod log;
 mod process;
 mod scene;
