@@ -102,7 +102,7 @@ impl Core {
             self.counters.cluster(cluster).requests_pending.decrement();
             let id = ExchangeId::new(parts.0, parts.1);
             if !self.try_elsewhere(id) {
-                self.fail(id, Failure::because(status, reason));
+                self.fail_counted(id, Failure::because(status, reason));
             }
         }
         let pool = self.endpoints.pool(cluster, endpoint);

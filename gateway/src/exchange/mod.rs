@@ -33,6 +33,7 @@ use hangu_codecs::{
     message::{End, RpcOutcome},
     protocol::Pooling,
 };
+use hangu_config::TraceIds;
 
 use crate::{
     connection::{Blocked, ConnectionId, Id},
@@ -182,6 +183,8 @@ impl Core {
             connection.join(stream, id.parts());
         }
         if let Err(failure) = self.admit_request(id, listener) {
+            // Logged as what it says that it is; it goes nowhere, so no trace is made for it.
+            self.trace(id, TraceIds::Keep, &mut head, added);
             return self.fail(id, failure);
         }
         self.trace(id, snapshot.trace_ids(listener), &mut head, added);

@@ -17,8 +17,7 @@ use atomic_waker::AtomicWaker;
 use hangu_codecs::{OwnedPart, Part, Reason, Status, Time};
 
 use super::{
-    Asked, Core, Exchange, ExchangeId, NEVER, Peer, Progress, Upstream, failure::Failure,
-    text::Text,
+    Asked, Core, Exchange, ExchangeId, Peer, Progress, Upstream, failure::Failure, text::Text,
 };
 use crate::{
     snapshot::Snapshot,
@@ -198,8 +197,9 @@ impl Core {
                     self.deliver(ExchangeId::new(exchange.0, exchange.1), None, part);
                 }
             }
+            // The other half has counted it.
             What::Fail(failure) => {
-                self.fail(ExchangeId::new(exchange.0, exchange.1), failure);
+                self.fail_counted(ExchangeId::new(exchange.0, exchange.1), failure);
             }
         }
     }
@@ -244,9 +244,6 @@ impl Core {
             received_bytes: 0,
             sent_bytes: 0,
         });
-        if deadline != NEVER {
-            self.earliest_deadline = self.earliest_deadline.min(deadline);
-        }
         self.away.insert(caller, id);
         id
     }
