@@ -138,6 +138,16 @@ impl Core {
         true
     }
 
+    /// Lets an exchange that waited with another owner wait here, for the same endpoint.
+    pub(super) fn wait_again(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        if let Upstream::Waiting(parts) = &mut exchange.upstream {
+            let parts = std::mem::take(parts);
+            exchange.upstream = Upstream::None;
+            self.send_again(id, parts);
+        }
+    }
+
     /// Sends what is held of an exchange to the endpoint that it is for now.
     fn send_again(&mut self, id: ExchangeId, parts: Vec<OwnedPart>) {
         let snapshot = Rc::clone(&self.snapshot);

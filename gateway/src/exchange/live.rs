@@ -113,7 +113,7 @@ impl Core {
     }
 
     /// Writes what all connections in the outbox have to say.
-    fn write_batch(&mut self) {
+    pub(super) fn write_batch(&mut self) {
         self.now = clock::now();
         let mut batch = std::mem::take(&mut self.writing);
         self.outbox.take(&mut batch);

@@ -10,6 +10,8 @@ mod dial;
 mod ending;
 mod failure;
 mod forwarded;
+mod freeze;
+mod frozen;
 mod limit;
 mod live;
 mod record;
@@ -19,14 +21,20 @@ mod remote;
 mod repeat;
 mod stopping;
 mod text;
+mod thaw;
 mod trace;
 
 pub use self::core::{Core, Settings, Work};
+pub use freeze::{Frozen, Taken};
+pub use frozen::{Away, FrozenWorker, VERSION as FROZEN_VERSION};
 pub use live::write_all;
 pub use reload::Update;
 pub use remote::{Between, Letter, PostOffice};
+pub use thaw::{Inert, Places, Plan, RefusedThaw};
 
 use std::{rc::Rc, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use hangu_codecs::{
     Fields, Head, Method, OpenError, OwnedPart, Part, Protocol, Status, StreamId, Time,
@@ -127,7 +135,7 @@ pub enum Upstream {
 }
 
 /// How far the two directions of an exchange are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The whole request was forwarded, or waits to be.
     pub request_ended: bool,

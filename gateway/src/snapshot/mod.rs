@@ -177,6 +177,11 @@ impl Snapshot {
         self.roster.listeners().get(place).is_some_and(|it| it.is_present)
     }
 
+    /// Whether the configuration has a cluster.
+    pub fn has_cluster(&self, place: usize) -> bool {
+        self.roster.clusters().get(place).is_some_and(|it| it.is_present)
+    }
+
     /// A cluster as the last configuration that had it wrote it.
     pub fn cluster(&self, place: usize) -> Option<&Cluster> {
         self.roster.clusters().get(place).map(|it| &*it.settings)
