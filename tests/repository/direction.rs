@@ -78,6 +78,7 @@ const MODULES: [&str; 19] = [
     "worker",
     "swap",
     "start",
+    "swap",
     "control",
     "demo",
     "cli",

@@ -17,7 +17,8 @@ use atomic_waker::AtomicWaker;
 use hangu_codecs::{OwnedPart, Part, Reason, Status, Time};
 
 use super::{
-    Asked, Core, Exchange, ExchangeId, Peer, Progress, Upstream, failure::Failure, text::Text,
+    Asked, Core, Exchange, ExchangeId, Holding, Peer, Progress, Upstream, failure::Failure,
+    text::Text,
 };
 use crate::{
     snapshot::Snapshot,
@@ -30,6 +31,8 @@ pub enum Letter {
     Do(Box<dyn FnOnce(&mut Core) + Send>),
     /// A part between the two halves of an exchange.
     Exchange(Box<Between>),
+    /// Stand still and obey. Read by the task that has the mailbox.
+    Hold(Box<Holding>),
 }
 
 /// What passes between the two halves of an exchange.
@@ -168,6 +171,8 @@ impl Core {
         match letter {
             Letter::Do(order) => order(self),
             Letter::Exchange(between) => self.on_between(*between),
+            // A worker that is held already is held by one: the other one's end is dropped.
+            Letter::Hold(_) => {}
         }
     }
 

@@ -8,7 +8,7 @@ use hangu_codecs::{Protocol, ThawError, Time};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Core, Exchange, ExchangeId, NEVER, Peer, Upstream,
+    Core, Exchange, ExchangeId, NEVER, Peer, Upstream, Work,
     frozen::{
         Away, FrozenBlocked, FrozenConnection, FrozenExchange, FrozenPeer, FrozenSeries,
         FrozenSide, FrozenState, FrozenUpstream, FrozenWorker,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock,
-    connection::{Blocked, Connection, ConnectionId, Side, State, Talk},
+    connection::{Blocked, Connection, ConnectionId, Side, Slab, State, Talk},
     io::Socket,
     telemetry::{RpcNamed, RpcSeries},
 };
@@ -127,13 +127,6 @@ pub struct Inert {
     exchanges: Vec<ExchangeId>,
 }
 
-impl Inert {
-    /// How many connections and exchanges.
-    pub fn count(&self) -> (usize, usize) {
-        (self.connections.len(), self.exchanges.len())
-    }
-}
-
 impl Core {
     /// Takes over the connections and exchanges of an old worker. They do nothing until
     /// [`Core::begin_thawed`].
@@ -145,9 +138,9 @@ impl Core {
         frozen: FrozenWorker,
         plan: &Plan,
         mut socket: impl FnMut((u32, u32)) -> Option<TcpStream>,
-        inert: &mut Inert,
-    ) -> Result<(), RefusedThaw> {
+    ) -> Result<(usize, usize), RefusedThaw> {
         self.now = clock::now();
+        let mut inert = std::mem::take(&mut self.inert);
         let first_exchange = u32::try_from(inert.exchanges.len()).unwrap_or(u32::MAX);
         let FrozenWorker { connections, exchanges, names, budgets } = frozen;
         let mut ids: Vec<ConnectionId> = Vec::with_capacity(connections.len());
@@ -170,13 +163,23 @@ impl Core {
             let id = self.thaw_exchange(frozen, plan, &ids, &names)?;
             inert.exchanges.push(id);
         }
+        let counts = (ids.len(), inert.exchanges.len() - first_exchange as usize);
         inert.connections.extend(ids);
+        self.inert = inert;
         for (then, tokens) in (0..).zip(budgets) {
             if let Some(cluster) = plan.places.cluster(then) {
                 self.endpoints.set_budget(cluster, tokens);
             }
         }
-        Ok(())
+        Ok(counts)
+    }
+
+    /// Lets go of what was thawed without a word to anyone: it is another process's.
+    pub fn forget_thawed(&mut self) {
+        self.inert = Inert::default();
+        self.away.clear();
+        self.connections = Slab::default();
+        self.exchanges = Slab::default();
     }
 
     fn thaw_connection(
@@ -383,11 +386,10 @@ impl Core {
         Ok(id)
     }
 
-    /// Sets what was thawed to work, those first on which something is under way; gives the
-    /// connections that are to be read from now on, in that order.
-    pub fn begin_thawed(&mut self, inert: Inert) -> Vec<ConnectionId> {
+    /// Sets what was thawed to work, those first on which something is under way.
+    pub fn begin_thawed(&mut self) {
         self.now = clock::now();
-        let Inert { mut connections, exchanges } = inert;
+        let Inert { mut connections, exchanges } = std::mem::take(&mut self.inert);
         for id in &connections {
             let Some(connection) = self.connections.get_mut(*id) else { continue };
             if connection.unsent_bytes() > 0 || connection.state == State::Flushing {
@@ -415,11 +417,13 @@ impl Core {
         connections.sort_by_key(|id| {
             self.connections.get(*id).is_none_or(|it| it.in_flight() == 0 && it.input.is_empty())
         });
-        connections
+        if let Some(work) = self.this.upgrade() {
+            monoio::spawn(read_some_after_others(work, connections));
+        }
     }
 
     /// Reads a connection that was thawed, from now on.
-    pub fn read_thawed(&mut self, id: ConnectionId) {
+    fn read_thawed(&mut self, id: ConnectionId) {
         self.set_timer(id);
         let Some(connection) = self.connections.get(id) else { return };
         let socket = Rc::clone(&connection.socket);
@@ -428,6 +432,18 @@ impl Core {
         }
     }
 }
+
+/// Begins to read connections, some at a time, so that those which are read already have their
+/// turns in between.
+async fn read_some_after_others(work: Rc<Work>, ids: Vec<ConnectionId>) {
+    for some in ids.chunks(READS_PER_TURN) {
+        work.with(|core| some.iter().for_each(|id| core.read_thawed(*id)));
+        live::yield_once().await;
+    }
+}
+
+/// Connections that are begun to be read in one turn.
+const READS_PER_TURN: usize = 512;
 
 fn before(now: Time, micros: u64) -> Time {
     Time::from_micros(now.as_micros().saturating_sub(micros))

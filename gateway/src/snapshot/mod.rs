@@ -3,8 +3,10 @@
 //! Listeners, clusters and endpoints are named by their places in the [`Roster`], which outlast a
 //! version; routes by their index in the version.
 
+mod learnt;
 mod roster;
 
+pub use learnt::{Learnt, LearntMember};
 pub use roster::{ClusterPlace, Discovered, Lease, ListenerPlace, Member, Roster};
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
