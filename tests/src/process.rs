@@ -24,8 +24,16 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn start(name: &str, command: &mut Command) -> Self {
+        Self::start_with(name, command, Stdio::piped())
+    }
+
+    /// The same with another standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with(name: &str, command: &mut Command, stdin: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
