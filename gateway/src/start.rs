@@ -32,7 +32,7 @@ use crate::{
     connection::Load,
     exchange::{self, Core, Holding, Letter, PostOffice, Settings, Update},
     io::{Driver, DriverChoice, DriverKind},
-    listener::{self, BindError},
+    listener::{self, BindError, Inherited},
     route::CompileError,
     snapshot::{Discovered, ListenerPlace, Member, Roster, Snapshot},
     telemetry::{
@@ -141,8 +141,21 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub fn start(config: Config, driver: DriverChoice) -> Result<Self, StartError> {
+        Self::start_on(config, driver, &mut Inherited::default())
+    }
+
+    /// As [`Gateway::start`], on listening sockets that are there already for the listeners that
+    /// have their address. Those for which there is no listener are left.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub fn start_on(
+        config: Config,
+        driver: DriverChoice,
+        inherited: &mut Inherited,
+    ) -> Result<Self, StartError> {
         let workers = workers(&config);
-        let bound = listener::bind_all(config.listeners.iter(), workers)?;
+        let bound = listener::bind_all(config.listeners.iter(), workers, inherited)?;
         let sockets = by_worker(bound.into_iter().enumerate(), workers);
         let holdings = (0..workers).map(|_| None).collect();
         Self::launch(config, driver, sockets, holdings)
@@ -436,7 +449,8 @@ impl Handle {
         let places = state.snapshot.roster.listeners();
         let mut tries = BIND_TRIES;
         loop {
-            let error = match listener::bind_all(listeners.clone(), self.workers) {
+            let none = &mut Inherited::default();
+            let error = match listener::bind_all(listeners.clone(), self.workers, none) {
                 Ok(bound) => return Ok(bound),
                 Err(error) => error,
             };
@@ -594,8 +608,10 @@ fn by_worker(
 ) -> Vec<WorkerSockets> {
     let mut sockets: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
     for (place, at) in bound {
-        for (own, socket) in sockets.iter_mut().zip(at.sockets) {
-            own.push((place, socket));
+        for (index, socket) in at.sockets.into_iter().enumerate() {
+            if let Some(own) = sockets.get_mut(index % workers) {
+                own.push((place, socket));
+            }
         }
     }
     sockets

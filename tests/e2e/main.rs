@@ -25,6 +25,7 @@ mod http_refusals;
 mod limits;
 mod reload;
 mod routing;
+mod service_manager;
 mod shared_connections;
 mod telemetry;
 mod traces;

@@ -25,7 +25,15 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn start(name: &str, command: &mut Command) -> Self {
-        let mut process = Self::start_unread(name, command);
+        Self::start_with(name, command, Stdio::piped())
+    }
+
+    /// The same with another standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with(name: &str, command: &mut Command, stdin: Stdio) -> Self {
+        let mut process = Self::spawn(name, command, stdin);
         process.read();
         process
     }
@@ -35,8 +43,12 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn start_unread(name: &str, command: &mut Command) -> Self {
+        Self::spawn(name, command, Stdio::piped())
+    }
+
+    fn spawn(name: &str, command: &mut Command, stdin: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -10,17 +10,21 @@ use hangu_config::{Config, LogLevel, Source};
 
 use super::{Exit, check, fail, preflight};
 use crate::control::files::{self, Loaded, Seen};
+use crate::control::systemd::{self, Service};
 use crate::control::{self, Bound, ProcessLog, log, signals, token};
 use crate::demo::{self, Ports};
 use crate::io::{DriverChoice, DriverKind};
+use crate::listener::Inherited;
 use crate::start::Gateway;
 
 /// Runs a gateway with a configuration from files.
 pub(super) fn run(path: &Path) -> Exit {
+    // SAFETY: this is the first thing that the process does.
+    let manager = unsafe { systemd::take_environment() };
     signals::block();
     let Loaded { result, seen } = files::load(path);
     match result {
-        Ok(config) => serve(config, Some((path.to_owned(), seen)), |_, _| {}),
+        Ok(config) => serve(config, Some((path.to_owned(), seen)), manager, |_, _| {}),
         Err(error) => check::refuse(error),
     }
 }
@@ -33,7 +37,7 @@ pub(super) fn demo(ports: Ports) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let problems = preflight::check(&shown, workers(&shown)).problems;
+    let problems = preflight::check(&shown, workers(&shown), &Inherited::default()).problems;
     if let Err(exit) = take_admin(&shown, &problems) {
         return exit;
     }
@@ -43,7 +47,7 @@ pub(super) fn demo(ports: Ports) -> Exit {
     };
     let program = std::env::current_exe().map_or("hangu".into(), |it| it.display().to_string());
     match demo_config(ports, Some(upstreams.addresses)) {
-        Ok(config) => serve(config, None, |gateway, admin| {
+        Ok(config) => serve(config, None, Default::default(), |gateway, admin| {
             print!("{}", demo::hints(ports_in_use(ports, gateway, admin), &program));
         }),
         Err(exit) => exit,
@@ -84,8 +88,8 @@ fn start_log(config: &Config) -> Result<ProcessLog, Exit> {
 }
 
 /// Looks whether the gateway can start, and takes the admin address.
-fn look(config: &Config) -> Result<Bound, Exit> {
-    let found = preflight::check(config, workers(config));
+fn look(config: &Config, inherited: &Inherited) -> Result<Bound, Exit> {
+    let found = preflight::check(config, workers(config), inherited);
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     take_admin(config, &found.problems)
 }
@@ -102,13 +106,14 @@ fn take_admin(config: &Config, problems: &[String]) -> Result<Bound, Exit> {
 fn serve(
     config: Config,
     files: Option<(PathBuf, Seen)>,
+    manager: (Service, Inherited),
     ready: impl FnOnce(&Gateway, Option<SocketAddr>),
 ) -> Exit {
     let log = match start_log(&config) {
         Ok(log) => log,
         Err(exit) => return exit,
     };
-    let exit = serve_logged(config, files, &log, ready);
+    let exit = serve_logged(config, files, manager, &log, ready);
     log.flush();
     exit
 }
@@ -116,10 +121,11 @@ fn serve(
 fn serve_logged(
     config: Config,
     files: Option<(PathBuf, Seen)>,
+    (service, mut inherited): (Service, Inherited),
     log: &ProcessLog,
     ready: impl FnOnce(&Gateway, Option<SocketAddr>),
 ) -> Exit {
-    let admin = match look(&config) {
+    let admin = match look(&config, &inherited) {
         Ok(admin) => admin,
         Err(exit) => return exit,
     };
@@ -128,14 +134,24 @@ fn serve_logged(
         Err(error) => return fail(Exit::Unavailable, format!("no random token: {error}")),
     };
     let choice = driver_choice(config.driver);
-    let gateway = match Gateway::start(config, choice) {
+    let gateway = match Gateway::start_on(config, choice, &mut inherited) {
         Ok(gateway) => gateway,
         Err(error) => return fail(Exit::Unavailable, error),
     };
     let (admin_name, admin_address) = (admin.to_string(), admin.address());
+    for address in inherited.addresses() {
+        tracing::warn!("there is no listener for the socket on {address} that came with the start");
+    }
+    drop(inherited);
     let log_of_control = Some(log.clone());
-    let settings =
-        control::Settings { admin, access, with_signals: true, files, log: log_of_control };
+    let settings = control::Settings {
+        admin,
+        access,
+        with_signals: true,
+        files,
+        log: log_of_control,
+        service,
+    };
     let control = match control::start(settings, Arc::new(gateway.handle().clone())) {
         Ok(control) => control,
         Err(error) => return fail(Exit::Unavailable, format!("the control thread: {error}")),

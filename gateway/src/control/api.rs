@@ -387,8 +387,7 @@ fn stop(query: &str, desk: &Desk) -> Result<Response, Response> {
     let config = desk.gateway.config();
     let grace_seconds = grace.unwrap_or_else(|| config.drain_timeout.as_secs());
     tracing::info!("stopping, as asked by the admin API; requests in flight get {grace_seconds} s");
-    desk.gateway.stop(Duration::from_secs(grace_seconds));
-    let delay = if grace_seconds == 0 { Duration::ZERO } else { config.drain_delay };
+    let delay = desk.stop(Duration::from_secs(grace_seconds));
     let delay_seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
     let body = Stopping { stopping: true, delay_seconds, grace_seconds };
     Ok(Response { status: StatusCode::ACCEPTED, ..json(&body) })

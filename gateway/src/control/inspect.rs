@@ -1,7 +1,7 @@
 //! What the control thread asks of the gateway, and in which shape it shows it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,13 @@ pub trait Inspect: Send + Sync + 'static {
 
     /// Open connections of either side that a filter lets through, at most `limit`.
     fn connections(&self, filter: ConnectionFilter, limit: usize) -> Answer<Vec<ConnectionView>>;
+
+    /// The sockets of all listeners, those whose port the system chose excepted, through
+    /// descriptors of the caller's own.
+    fn listening(&self) -> Answer<Vec<TcpListener>>;
+
+    /// One answer of each worker, which it gives as soon as it has a turn.
+    fn pulses(&self) -> Vec<Answer<()>>;
 
     /// Puts another configuration in force, whole or not at all; comes back when it is. What only a
     /// restart changes is the same in both.

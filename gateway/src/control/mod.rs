@@ -9,6 +9,7 @@
 //!   SIGTERM, SIGINT ───────► Inspect::stop
 //!   SIGHUP, changed files ─► Reloader ──► Inspect::apply
 //!   DNS, health checks ────► Inspect::set_discovered, set_health
+//!   all of it ─────────────► systemd::Service, for the service manager
 //! ```
 
 mod api;
@@ -24,6 +25,7 @@ pub mod log;
 pub mod reload;
 mod server;
 pub mod signals;
+pub mod systemd;
 pub mod token;
 
 use std::io;
@@ -46,6 +48,7 @@ use desk::Desk;
 use endpoints::Endpoints;
 use files::Seen;
 use reload::Reloader;
+use systemd::Service;
 
 /// The running control thread. Ends when it is dropped.
 #[derive(Debug)]
@@ -69,6 +72,8 @@ pub struct Settings {
     pub files: Option<(PathBuf, Seen)>,
     /// The log of the process.
     pub log: Option<ProcessLog>,
+    /// The service manager.
+    pub service: Service,
 }
 
 /// Starts the control thread.
@@ -86,11 +91,13 @@ pub fn start(settings: Settings, gateway: Arc<dyn Inspect>) -> io::Result<Contro
 }
 
 async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiver<bool>) {
-    let Settings { admin, access, with_signals, files, log } = settings;
-    let reloader = Reloader::new(Arc::clone(&gateway), files, log.clone());
+    let Settings { admin, access, with_signals, files, log, service } = settings;
+    let service = Rc::new(service);
+    let reloader = Reloader::new(Arc::clone(&gateway), Rc::clone(&service), files, log.clone());
     let endpoints = Endpoints::new(Arc::clone(&gateway));
     tokio::task::spawn_local(Rc::clone(&endpoints).run());
-    let desk = Rc::new(Desk { gateway, reloader, endpoints, access, log });
+    let desk = Rc::new(Desk { gateway, reloader, endpoints, access, log, service });
+    tokio::task::spawn_local(systemd::follow(Rc::clone(&desk)));
     if with_signals {
         match signals::take() {
             Ok(taken) => drop(tokio::task::spawn_local(signals::obey(taken, Rc::clone(&desk)))),

@@ -187,7 +187,7 @@ fn response(answer: api::Response) -> Response<Full<Bytes>> {
 #[allow(clippy::disallowed_types, reason = "no worker runs in these tests")]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{SocketAddr, TcpStream};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::path::PathBuf;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -198,6 +198,7 @@ mod tests {
     use super::*;
     use crate::control::client::{Client, Target};
     use crate::control::files::{self, Seen};
+    use crate::control::systemd::Service;
     use crate::control::{
         Answer, BindError, ConnectionFilter, ConnectionView, Control, FilteredConnection, Inspect,
         Settings, Side, bind, start, token,
@@ -322,6 +323,14 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             Box::pin(async { views })
         }
 
+        fn listening(&self) -> Answer<Vec<TcpListener>> {
+            Box::pin(std::future::ready(Vec::new()))
+        }
+
+        fn pulses(&self) -> Vec<Answer<()>> {
+            Vec::new()
+        }
+
         fn stop(&self, grace: Duration) {
             self.stopped_with.store(grace.as_secs(), Ordering::SeqCst);
         }
@@ -332,7 +341,9 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
     fn settings(admin: &Admin) -> Settings {
         let admin_bound = bind(admin).unwrap();
         let access = token::provide(admin, &admin_bound).unwrap();
-        Settings { admin: admin_bound, access, with_signals: false, files: None, log: None }
+        let service = Service::default();
+        let (admin, with_signals) = (admin_bound, false);
+        Settings { admin, access, with_signals, files: None, log: None, service }
     }
 
     fn serve_fake(fake: Fake) -> (Arc<Fake>, Control, SocketAddr) {

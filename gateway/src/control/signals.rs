@@ -84,7 +84,7 @@ pub(super) async fn obey(mut taken: Taken, desk: Rc<Desk>) {
         };
         if is_stopping {
             tracing::warn!("{name} again: stopping at once");
-            desk.gateway.stop(Duration::ZERO);
+            desk.stop(Duration::ZERO);
             continue;
         }
         is_stopping = true;
@@ -93,7 +93,7 @@ pub(super) async fn obey(mut taken: Taken, desk: Rc<Desk>) {
             "{name}: stopping; requests in flight get {} s, another signal stops at once",
             grace.as_secs()
         );
-        desk.gateway.stop(grace);
+        desk.stop(grace);
     }
 }
 
