@@ -22,7 +22,7 @@ use rustc_hash::FxHashSet;
 
 use super::{
     channel::{Channel, ChannelError, DESCRIPTORS_MAX},
-    message::{Counts, FORMAT, FrozenAt, Hello, Message, SocketName, Welcome},
+    message::{Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome},
     owner::{Event, Predecessor},
     report::{Phase, Report, Stopwatch, micros},
 };
@@ -106,6 +106,7 @@ pub enum Refusal {
 /// The successor owns all; this process has last words to say and must then end without a
 /// destructor ([`Given::leave`]).
 pub struct Given {
+    handle: Handle,
     channel: Channel,
     held: Vec<Held>,
     /// How it went.
@@ -121,10 +122,11 @@ impl std::fmt::Debug for Given {
 impl Given {
     /// Tells the successor what was counted, writes the access log to its end, and ends the
     /// process. `last` is called just before.
-    pub fn leave(self, handle: &Handle, totals: String, last: impl FnOnce()) -> ! {
-        // A successor that is gone needs no totals.
-        let _ = self.channel.send(&Message::Totals(totals), &[], LAST_WORDS_WAIT);
-        handle.close_logs(&self.held, LAST_WORDS_WAIT);
+    pub fn leave(self, metrics: String, last: impl FnOnce()) -> ! {
+        let words = LastWords { metrics, report: self.report };
+        // A successor that is gone needs no words.
+        let _ = self.channel.send(&Message::LastWords(Box::new(words)), &[], LAST_WORDS_WAIT);
+        self.handle.close_logs(&self.held, LAST_WORDS_WAIT);
         last();
         // No destructor may touch a socket, for they are all the successor's.
         // SAFETY: ends the process at once; nothing of it is used afterwards.
@@ -310,7 +312,7 @@ impl Giving<'_> {
             (report.connections, report.exchanges) = (counts.connections, counts.exchanges);
             report.pause_us = Some(micros(at.since(clock::now())));
             self.note(&mut watch, &mut report, Phase::Commit);
-            return Ok(Given { channel, held, report });
+            return Ok(Given { handle: self.handle.clone(), channel, held, report });
         }
         Err(Refusal::Unsettled)
     }

@@ -12,7 +12,7 @@
 //!  │ ◄──────── Frozen, Ahead, Worker, Thaw    │  values
 //!  │ Thawed ────────────────────────────────► │  inert, and checked
 //!  │ ◄───────────────────────────── Commit    │  from here on the new one owns all
-//!  │ ◄───────────────────────────── Totals    │  what was counted
+//!  │ ◄─────────────────────────── LastWords   │  what was counted, how it went
 //! ```
 //! Either may say `Refused` before the commit. An enum's variants are only added at its end.
 
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use hangu_config::Origin;
 use serde::{Deserialize, Serialize};
 
+use super::report::Report;
 use crate::{exchange::Away, snapshot::Learnt};
 
 /// Version of this conversation. A successor of another one is refused; the layouts of what is
@@ -28,7 +29,7 @@ pub const FORMAT: u16 = 1;
 
 /// A message.
 #[derive(Serialize, Deserialize)]
-pub enum Message {
+pub(super) enum Message {
     /// The successor is there.
     Hello(Hello),
     /// The predecessor takes it as one.
@@ -55,8 +56,8 @@ pub enum Message {
     Thawed(Counts),
     /// It is the successor's.
     Commit,
-    /// The last rendering of the predecessor's metrics.
-    Totals(String),
+    /// The predecessor's last words.
+    LastWords(Box<LastWords>),
 }
 
 /// Who the successor is.
@@ -106,18 +107,27 @@ pub enum SocketName {
 
 /// When the workers were ordered to be held, and what they have.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct FrozenAt {
+pub(super) struct FrozenAt {
     /// Microseconds of the machine's monotonic clock.
-    pub at: u64,
+    pub(super) at: u64,
     /// By worker: number of exchanges, and those that others refer to.
-    pub workers: Vec<(u32, Away)>,
+    pub(super) workers: Vec<(u32, Away)>,
+}
+
+/// What the predecessor says when it owns nothing any more.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct LastWords {
+    /// The last rendering of its metrics.
+    pub metrics: String,
+    /// How it went so far.
+    pub report: Report,
 }
 
 /// How much was thawed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub(super) struct Counts {
     /// Connections of either side.
-    pub connections: u64,
+    pub(super) connections: u64,
     /// Exchanges in flight.
-    pub exchanges: u64,
+    pub(super) exchanges: u64,
 }

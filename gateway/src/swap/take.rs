@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     channel::{Channel, ChannelError},
-    message::{Counts, FORMAT, FrozenAt, Hello, Message, SocketName, Welcome},
+    message::{Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome},
     owner::{Event, Owner, Successor as State},
     report::micros,
 };
@@ -200,10 +200,10 @@ impl Successor {
 }
 
 impl Taken {
-    /// The predecessor's last rendering of its metrics; `None` if it says nothing in time.
-    pub fn totals(&self) -> Option<String> {
+    /// The predecessor's last words; `None` if it says nothing in time.
+    pub fn last_words(&self) -> Option<LastWords> {
         match self.channel.receive(STEP_WAIT) {
-            Ok((Message::Totals(text), _)) => Some(text),
+            Ok((Message::LastWords(words), _)) => Some(*words),
             Ok(_) | Err(_) => None,
         }
     }
@@ -211,6 +211,12 @@ impl Taken {
     /// What is left of the conversation; see [`Farewell::wait`].
     pub fn split(self) -> (Gateway, Farewell) {
         (self.gateway, Farewell { channel: self.channel, committed: self.committed })
+    }
+}
+
+impl fmt::Debug for Farewell {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("farewell")
     }
 }
 
