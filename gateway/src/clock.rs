@@ -15,6 +15,13 @@ pub fn now() -> Time {
     Time::from_micros(seconds * 1_000_000 + nanos / 1_000)
 }
 
+/// Time that the calling thread has spent on a core, microseconds.
+pub fn thread_cpu_us() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
+}
+
 /// The wall clock, for logs and nothing else.
 #[expect(clippy::disallowed_methods, reason = "this module is the reader of the clock")]
 pub fn wall() -> SystemTime {

@@ -128,7 +128,7 @@ fn one_module_of_the_gateway_reads_the_clock_and_takes_the_one_that_nobody_sets(
         let is_clock = inside == Path::new("clock.rs");
         for (line, path) in paths(&file) {
             let may_be_named = match path.rsplit_once("ClockId::") {
-                Some((_, "Monotonic")) => is_clock,
+                Some((_, "Monotonic" | "ThreadCPUTime")) => is_clock,
                 // The time that the processor spent is no clock.
                 Some((_, name)) => name == "ProcessCPUTime",
                 None => is_clock || !CLOCKS.iter().any(|it| is_or_is_in(&path, it)),

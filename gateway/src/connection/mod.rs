@@ -71,6 +71,8 @@ pub struct Connection {
     pub bytes_received: u64,
     /// Bytes written.
     pub bytes_sent: u64,
+    /// What it had carried when that was last looked at.
+    pub bytes_marked: u64,
     /// The request that is in flight, if it may be repeated when this connection turns out to have
     /// been closed before it came; empty again once a byte of the answer came.
     pub repeatable: Option<Box<Vec<u8>>>,
@@ -165,6 +167,7 @@ impl Connection {
             since: now,
             bytes_received: 0,
             bytes_sent: 0,
+            bytes_marked: 0,
             repeatable: None,
         }
     }
@@ -183,6 +186,11 @@ impl Connection {
             Talk::Unknown => None,
             Talk::Known { protocol, .. } => Some(protocol),
         }
+    }
+
+    /// Bytes of both directions.
+    pub fn bytes_carried(&self) -> u64 {
+        self.bytes_received.saturating_add(self.bytes_sent)
     }
 
     /// Streams that have not ended.

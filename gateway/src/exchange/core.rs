@@ -300,6 +300,7 @@ impl Core {
             self.timers.pop();
             self.shelter(id, |core| core.on_timer(id, at));
         }
+        self.counters.worker.cpu_us.set(clock::thread_cpu_us());
         self.work_off();
         self.outbox.buffers.trim(now);
         self.log.flush();
