@@ -16,7 +16,7 @@ use super::{
     Exchange, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Texts, trace::Ids,
 };
 use crate::{
-    clock,
+    clock::{self, Wall},
     connection::{Connection, ConnectionId, Load, Outbox, Side, Slab, State, Talk},
     io::{self, DriverKind},
     snapshot::Snapshot,
@@ -78,6 +78,8 @@ pub struct Core {
     pub(crate) settings: Settings,
     /// The instant of the current wake-up.
     pub now: Time,
+    /// What the wall clock showed at the last tick, for logs.
+    pub(super) wall: Wall,
     /// What new exchanges are routed by.
     pub snapshot: Rc<Snapshot>,
     /// All connections of either side.
@@ -137,6 +139,7 @@ impl Core {
             this,
             settings,
             now,
+            wall: Wall::read(),
             endpoints,
             snapshot: Rc::new(snapshot),
             connections: Slab::default(),
@@ -281,6 +284,7 @@ impl Core {
         #[cfg(feature = "test-hooks")]
         assert!(!self.test_dies, "a test asked for this death");
         self.now = now;
+        self.wall = Wall::read();
         if now >= self.earliest_deadline {
             self.sweep_deadlines();
         }
