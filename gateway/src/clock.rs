@@ -2,7 +2,7 @@
 //!
 //! Everything else takes `now` as an argument, so that it can be tested, simulated and frozen.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hangu_codecs::Time;
 
@@ -28,8 +28,36 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// How far the wall clock is ahead of the monotonic one, as last seen: tells what time it was at
+/// any instant without reading a clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Wall {
+    ahead_us: u64,
+}
+
+impl Wall {
+    /// Reads both clocks.
+    pub fn read() -> Self {
+        let unix = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_us = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX);
+        Self { ahead_us: unix_us.saturating_sub(now().as_micros()) }
+    }
+
+    /// Milliseconds since the Unix epoch at an instant.
+    pub fn unix_ms(self, at: Time) -> u64 {
+        self.ahead_us.saturating_add(at.as_micros()) / 1_000
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_wall_clock_is_told_without_reading_it() {
+        let wall = super::Wall::read();
+        let unix = super::wall().duration_since(super::UNIX_EPOCH).unwrap().as_millis() as u64;
+        assert!(wall.unix_ms(super::now()).abs_diff(unix) < 60_000);
+    }
+
     #[test]
     fn the_clock_never_goes_back() {
         let before = super::now();
