@@ -62,7 +62,7 @@ const NOT_IN_CONFIG: [&str; 10] = [
 ];
 
 /// The modules of the gateway: one may name only those before it.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 19] = [
     "clock",
     "telemetry",
     "io",
@@ -76,7 +76,6 @@ const MODULES: [&str; 20] = [
     "downstream",
     "listener",
     "worker",
-    "swap",
     "start",
     "swap",
     "control",
