@@ -9,7 +9,6 @@ use crate::{
     proxy::Ended,
     run::Run,
     swapper::{Mode, Record},
-    tally::Client,
     timeline::AFTERMATH,
 };
 
@@ -22,8 +21,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Counts what a run has shown. The old process is to be gone within this time.
-    pub(crate) fn new(run: &Run, gone_max: Duration) -> Self {
+    /// Counts what a run has shown. The old process is to be gone within this time; in what a swap
+    /// command says, the number after this text is the pause.
+    pub(crate) fn new(run: &Run, gone_max: Duration, pause_after: Option<&str>) -> Self {
         let mut wrong = Vec::new();
         let groups: Vec<Value> = Group::ALL
             .iter()
@@ -31,8 +31,11 @@ impl Report {
             .map(|group| group_value(run, *group, &mut wrong))
             .collect();
         let swaps: Vec<Value> =
-            (0..).zip(&run.records).map(|(n, it)| swap_value(run, n, it)).collect();
+            (0..).zip(&run.records).map(|(n, it)| swap_value(run, n, it, pause_after)).collect();
         judge_swaps(&run.records, gone_max, &mut wrong);
+        if run.timeline.is_dead() {
+            wrong.push("the proxy has no connection of any client any more".to_owned());
+        }
         let upstream = upstream_value(run, &mut wrong);
         let seconds = (run.over - run.ready).as_secs_f64();
         let value = json!({
@@ -45,8 +48,8 @@ impl Report {
             "swaps": swaps,
             "silence_ms": summary(silences(run)),
             "silence_far_ms": millis(run.timeline.far_silence()),
-            "gap_near_ms_max": millis(longest(run, |it| it.gap_near)),
-            "gap_far_ms_max": millis(longest(run, |it| it.gap_far)),
+            "wait_near_ms_max": millis(longest_wait(run)),
+            "gap_near_ms_max": millis(longest_gap(run)),
             "wrong": wrong,
         });
         Self { value, wrong }
@@ -104,20 +107,42 @@ impl Report {
                 let _ = writeln!(text, "          {}", group["faults"]);
             }
         }
-        let _ = writeln!(text, "upstream  {}", value["upstream"]);
+        for (when, count) in value["upstream"].as_object().into_iter().flatten() {
+            if let (Some(opened), Some(closed)) = (count.get("opened"), count.get("closed")) {
+                let _ = writeln!(text, "upstream {when}: {opened} opened, {closed} closed");
+            }
+        }
+        let silence = &value["silence_ms"];
         let _ = writeln!(
             text,
-            "silence of all connections near a swap, ms: {}; longest elsewhere {}",
-            value["silence_ms"], value["silence_far_ms"],
+            "no answer on any connection, ms: {} median and {} longest near a swap, {} elsewhere",
+            silence["median"], silence["max"], value["silence_far_ms"],
         );
         for swap in value["swaps"].as_array().into_iter().flatten() {
-            let _ = writeln!(text, "swap {}", swap);
+            text.push_str(&swap_text(swap));
         }
         for wrong in &self.wrong {
             let _ = writeln!(text, "WRONG: {wrong}");
         }
         text
     }
+}
+
+/// All members but those that are as always.
+fn swap_text(swap: &Value) -> String {
+    let usual = [("is_held", json!(true)), ("is_to_fail", json!(false))];
+    let is_usual = |name: &str, value: &Value| {
+        name == "swap" || usual.iter().any(|(it, usual)| *it == name && value == usual)
+    };
+    let mut text = format!("swap {}:", swap["swap"]);
+    for (name, value) in swap.as_object().into_iter().flatten() {
+        if !is_usual(name, value) {
+            // Writing to a string does not fail.
+            let _ = write!(text, " {name} {value}");
+        }
+    }
+    text.push('\n');
+    text
 }
 
 fn group_value(run: &Run, group: Group, wrong: &mut Vec<String>) -> Value {
@@ -177,7 +202,7 @@ fn waits(histogram: &hdrhistogram::Histogram<u64>) -> Value {
     })
 }
 
-fn swap_value(run: &Run, swap: u32, record: &Record) -> Value {
+fn swap_value(run: &Run, swap: u32, record: &Record, pause_after: Option<&str>) -> Value {
     let (silence, lag) = run.timeline.noticed_near(swap);
     let mut value = json!({
         "swap": swap,
@@ -186,6 +211,12 @@ fn swap_value(run: &Run, swap: u32, record: &Record) -> Value {
         "is_held": record.is_held,
     });
     if let Some(swapped) = &record.swapped {
+        if let Some(text) = pause_after {
+            value["pause_ms"] = json!(number_after(&swapped.words, text));
+        }
+        if let Some(queued) = swapped.queued_max {
+            value["queued_max"] = json!(queued);
+        }
         value["took_ms"] = json!(millis(swapped.end - swapped.begin));
         value["exit"] = match swapped.ended {
             Some(Ended::Exited(code)) => json!(code),
@@ -202,6 +233,13 @@ fn swap_value(run: &Run, swap: u32, record: &Record) -> Value {
         }
     }
     value
+}
+
+/// The first number after a text.
+fn number_after(words: &str, text: &str) -> Option<f64> {
+    let rest = words.split_once(text)?.1.trim_start_matches(|it: char| !it.is_ascii_digit());
+    let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.').unwrap_or(rest.len());
+    rest[..end].parse().ok()
 }
 
 fn judge_swaps(records: &[Record], gone_max: Duration, wrong: &mut Vec<String>) {
@@ -262,10 +300,18 @@ pub(crate) fn silences(run: &Run) -> Vec<f64> {
     (0..).zip(&run.records).map(|(swap, _)| millis(run.timeline.noticed_near(swap).0)).collect()
 }
 
-/// The longest time of this kind that any client saw.
-pub(crate) fn longest(run: &Run, time: impl Fn(&Client) -> Duration) -> Duration {
-    let clients = Group::ALL.iter().flat_map(|group| &run.tally.group(*group).clients);
-    clients.map(time).max().unwrap_or_default()
+/// The longest time between two answers that a client saw near a swap; those apart that are silent
+/// by themselves for longer than any swap.
+fn longest_gap(run: &Run) -> Duration {
+    let steady = [Group::Http, Group::Bolt, Group::Tunnel, Group::Download];
+    let clients = steady.iter().flat_map(|group| &run.tally.group(*group).clients);
+    clients.map(|it| it.gap_near).max().unwrap_or_default()
+}
+
+/// The longest time from when a request was due to its answer, near a swap.
+fn longest_wait(run: &Run) -> Duration {
+    let most = Group::ALL.iter().map(|group| run.tally.group(*group).near.max());
+    Duration::from_micros(most.max().unwrap_or_default())
 }
 
 /// Milliseconds, to a hundredth.
@@ -273,20 +319,23 @@ pub(crate) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
-/// A run with swaps, and one without, compared: what was longer by how many milliseconds.
-pub(crate) fn pair(swapped: &Run, other: &Run) -> [(&'static str, f64, f64); 3] {
-    let median = |run: &Run| summary(silences(run))["median"].as_f64().unwrap_or_default();
-    let most = |run: &Run| summary(silences(run))["max"].as_f64().unwrap_or_default();
-    let gap = |run: &Run| millis(longest(run, |it| it.gap_near));
-    [
-        ("median_silence", median(swapped), median(other)),
-        ("longest_silence", most(swapped), most(other)),
-        ("longest_gap", gap(swapped), gap(other)),
-    ]
+/// What is compared of a run with swaps and one without: name, and milliseconds of both.
+type Pair = Vec<(&'static str, f64, f64)>;
+
+/// A run with swaps and one without, compared.
+pub(crate) fn pair(swapped: &Run, other: &Run) -> Pair {
+    let figures = |run: &Run| {
+        let silences = summary(silences(run));
+        let of = |name: &str| silences[name].as_f64().unwrap_or_default();
+        [of("median"), of("max"), millis(longest_wait(run)), millis(longest_gap(run))]
+    };
+    let names = ["silence_median", "silence_max", "wait_max", "gap_max"];
+    let both = figures(swapped).into_iter().zip(figures(other));
+    names.into_iter().zip(both).map(|(name, (swapped, other))| (name, swapped, other)).collect()
 }
 
 /// Medians over all pairs.
-pub(crate) fn paired(pairs: &[[(&'static str, f64, f64); 3]]) -> Value {
+pub(crate) fn paired(pairs: &[Pair]) -> Value {
     let Some(first) = pairs.first() else { return Value::Null };
     let mut value = json!({ "count": pairs.len() });
     for (index, (name, ..)) in first.iter().enumerate() {
@@ -306,10 +355,30 @@ pub(crate) fn paired(pairs: &[[(&'static str, f64, f64); 3]]) -> Value {
 
 /// The same for people.
 pub(crate) fn paired_text(paired: &Value) -> String {
-    let mut text = format!("medians of {} pairs, ms", paired["count"]);
-    for name in ["median_silence", "longest_silence", "longest_gap"] {
+    let mut text = format!(
+        "medians of {} pairs{:>10}{:>10}{:>10}",
+        paired["count"], "swap ms", "without", "more"
+    );
+    for (name, figures) in paired.as_object().into_iter().flatten() {
+        if !figures.is_object() {
+            continue;
+        }
+        let [swapped, other, more] =
+            ["swap_ms", "baseline_ms", "more_ms"].map(|it| figures[it].to_string());
         // Writing to a string does not fail.
-        let _ = write!(text, "\n  {name}: {}", paired[name]);
+        let _ = write!(text, "\n{name:<18}{swapped:>10}{other:>10}{more:>10}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_found_in_what_a_command_says() {
+        assert_eq!(number_after("swapped, paused for 3.25 ms\n1234\n", "paused"), Some(3.25));
+        assert_eq!(number_after("pause_ms=12", "pause_ms"), Some(12.0));
+        assert_eq!(number_after("nothing", "paused"), None);
+    }
 }
