@@ -29,6 +29,7 @@ mod report;
 mod run;
 mod stream;
 mod swapper;
+mod table;
 mod tally;
 mod timeline;
 mod transfer;
@@ -82,7 +83,7 @@ fn compare(options: &Options) -> io::Result<bool> {
         let run = run::run(&recipe, &plan, mode, &directory.path.join(name), &children)?;
         let report = Report::new(&run, gone_max, options.pause_after.as_deref());
         if !options.json {
-            println!("{}", report.text());
+            println!("{}", table::run(&report.value));
         }
         reports.push(report);
         Ok(run)
@@ -104,7 +105,7 @@ fn compare(options: &Options) -> io::Result<bool> {
     let is_right = reports.iter().all(|it| it.wrong.is_empty());
     match options.json {
         true => println!("{}", json!({ "runs": runs, "pairs": paired, "is_right": is_right })),
-        false if !pairs.is_empty() => println!("{}", report::paired_text(&paired)),
+        false if !pairs.is_empty() => println!("{}", table::pairs(&paired)),
         false => {}
     }
     Ok(is_right)

@@ -1,6 +1,6 @@
-//! What a run has shown, as JSON and as a table, and whether all that is to be zero is.
+//! What a run has shown, as JSON, and whether all that is to be zero is; `table` tells it to people.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -54,95 +54,6 @@ impl Report {
         });
         Self { value, wrong }
     }
-
-    /// As a table.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        let value = &self.value;
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "{} of {:.0} s, {} connections, {:.0} requests/s",
-            value["mode"].as_str().unwrap_or_default(),
-            value["seconds"].as_f64().unwrap_or_default(),
-            value["connections"],
-            value["requests_per_second"].as_f64().unwrap_or_default(),
-        );
-        let _ = writeln!(
-            text,
-            "{:<10}{:>9}{:>9}{:>8}{:>8}{:>7}{:>7}{:>7}{:>9}{:>9}{:>9}{:>9}{:>9}",
-            "",
-            "sent",
-            "answered",
-            "failed",
-            "doubled",
-            "closed",
-            "told",
-            "moved",
-            "in swap",
-            "p50 ms",
-            "p99 near",
-            "max near",
-            "gap near",
-        );
-        for group in value["groups"].as_array().into_iter().flatten() {
-            let _ = writeln!(
-                text,
-                "{:<10}{:>9}{:>9}{:>8}{:>8}{:>7}{:>7}{:>7}{:>9}{:>9}{:>9}{:>9}{:>9}",
-                group["name"].as_str().unwrap_or_default(),
-                group["sent"].to_string(),
-                group["answered"].to_string(),
-                group["failed"].to_string(),
-                group["doubled"].to_string(),
-                group["closed_unannounced"].to_string(),
-                group["closed_announced"].to_string(),
-                group["connections_changed"].to_string(),
-                format!("{}/{}", group["in_flight_at_a_swap"], group["connections"]),
-                group["wait_ms_far"]["p50"].to_string(),
-                group["wait_ms_near"]["p99"].to_string(),
-                group["wait_ms_near"]["max"].to_string(),
-                group["gap_near_ms_max"].to_string(),
-            );
-            if group["faults"].as_object().is_some_and(|it| !it.is_empty()) {
-                let _ = writeln!(text, "          {}", group["faults"]);
-            }
-        }
-        for (when, count) in value["upstream"].as_object().into_iter().flatten() {
-            if let (Some(opened), Some(closed)) = (count.get("opened"), count.get("closed")) {
-                let _ = writeln!(text, "upstream {when}: {opened} opened, {closed} closed");
-            }
-        }
-        let silence = &value["silence_ms"];
-        let _ = writeln!(
-            text,
-            "no answer on any connection, ms: {} median and {} longest near a swap, {} elsewhere",
-            silence["median"], silence["max"], value["silence_far_ms"],
-        );
-        for swap in value["swaps"].as_array().into_iter().flatten() {
-            text.push_str(&swap_text(swap));
-        }
-        for wrong in &self.wrong {
-            let _ = writeln!(text, "WRONG: {wrong}");
-        }
-        text
-    }
-}
-
-/// All members but those that are as always.
-fn swap_text(swap: &Value) -> String {
-    let usual = [("is_held", json!(true)), ("is_to_fail", json!(false))];
-    let is_usual = |name: &str, value: &Value| {
-        name == "swap" || usual.iter().any(|(it, usual)| *it == name && value == usual)
-    };
-    let mut text = format!("swap {}:", swap["swap"]);
-    for (name, value) in swap.as_object().into_iter().flatten() {
-        if !is_usual(name, value) {
-            // Writing to a string does not fail.
-            let _ = write!(text, " {name} {value}");
-        }
-    }
-    text.push('\n');
-    text
 }
 
 fn group_value(run: &Run, group: Group, wrong: &mut Vec<String>) -> Value {
@@ -351,24 +262,6 @@ pub(crate) fn paired(pairs: &[Pair]) -> Value {
         });
     }
     value
-}
-
-/// The same for people.
-pub(crate) fn paired_text(paired: &Value) -> String {
-    let mut text = format!(
-        "medians of {} pairs{:>10}{:>10}{:>10}",
-        paired["count"], "swap ms", "without", "more"
-    );
-    for (name, figures) in paired.as_object().into_iter().flatten() {
-        if !figures.is_object() {
-            continue;
-        }
-        let [swapped, other, more] =
-            ["swap_ms", "baseline_ms", "more_ms"].map(|it| figures[it].to_string());
-        // Writing to a string does not fail.
-        let _ = write!(text, "\n{name:<18}{swapped:>10}{other:>10}{more:>10}");
-    }
-    text
 }
 
 #[cfg(test)]

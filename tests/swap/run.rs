@@ -145,7 +145,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::{options::Options, report::Report};
+    use crate::{options::Options, report::Report, table};
 
     /// Two swaps within two seconds, a few clients of each kind.
     fn plan() -> Arc<Plan> {
@@ -201,19 +201,19 @@ mod tests {
     #[test]
     fn nothing_is_wrong_when_nothing_is_spoilt() {
         let report = run_with(|_, _, _| true);
-        assert_eq!(report.wrong, Vec::<String>::new(), "{}", report.text());
+        assert_eq!(report.wrong, Vec::<String>::new(), "{}", table::run(&report.value));
         let groups = report.value["groups"].as_array().unwrap();
         let lasting = Group::ALL.iter().filter(|it| it.is_lasting()).count();
-        assert_eq!(groups.len(), lasting, "{}", report.text());
+        assert_eq!(groups.len(), lasting, "{}", table::run(&report.value));
         for group in groups {
-            assert!(group["answered"].as_u64() > Some(0), "{}", report.text());
+            assert!(group["answered"].as_u64() > Some(0), "{}", table::run(&report.value));
         }
     }
 
     #[test]
     fn a_connection_that_ends_with_a_request_in_flight_is_noticed() {
         let report = run_with(|number, _, reads| number % 7 != 3 || reads < 5);
-        let text = report.text();
+        let text = table::run(&report.value);
         assert!(report.wrong.iter().any(|it| it.contains(" failed")), "{text}");
         assert!(report.wrong.iter().any(|it| it.contains("closed without a word")), "{text}");
         assert!(report.wrong.iter().any(|it| it.contains("connections changed")), "{text}");
@@ -228,7 +228,11 @@ mod tests {
             }
             true
         });
-        assert!(report.wrong.iter().any(|it| it.contains("doubled")), "{}", report.text());
+        assert!(
+            report.wrong.iter().any(|it| it.contains("doubled")),
+            "{}",
+            table::run(&report.value)
+        );
     }
 
     #[test]
@@ -240,6 +244,6 @@ mod tests {
             true
         });
         let failed = |it: &String| it.starts_with("upload") && it.contains("failed");
-        assert!(report.wrong.iter().any(failed), "{}", report.text());
+        assert!(report.wrong.iter().any(failed), "{}", table::run(&report.value));
     }
 }

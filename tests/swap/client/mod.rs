@@ -286,9 +286,13 @@ impl Crowd {
         self.holds.extend((0..).zip(held).map(|(nth, slot)| (now + step * nth, slot, ask)));
     }
 
+    /// Whether a request would have to wait for an answer that is late on demand.
     fn is_kept(&self, slot: usize) -> bool {
-        let connection = self.slots[slot].connection.as_ref();
-        connection.is_some_and(|it| it.talk.room() == Room::Kept)
+        let client = &self.slots[slot];
+        let is_late = |(_, ask): &(Instant, Ask)| *ask != Ask::Now;
+        let will_be = !client.group.is_bolt() && client.waiting.iter().any(is_late);
+        let connection = client.connection.as_ref();
+        will_be || connection.is_some_and(|it| it.talk.room() == Room::Kept)
     }
 
     // ---- sending
