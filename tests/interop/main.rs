@@ -12,5 +12,6 @@ mod demo;
 mod java;
 mod nginx;
 mod operation;
+mod service_manager;
 
 pub(crate) use hangu_tests::binary as gateway;

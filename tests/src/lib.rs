@@ -14,6 +14,7 @@ pub mod binary;
 pub mod bolt;
 pub mod dns;
 pub mod http;
+pub mod manager;
 pub mod peer;
 pub mod process;
 pub mod setup;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::Deref, sync::Arc};
 
 use crate::{Peer, wait};
 use hangu::{
-    control::{self, Control},
+    control::{self, Control, systemd::Service},
     io::{Driver, DriverChoice},
     start::Gateway,
     telemetry::ProcessFacts,
@@ -210,6 +210,11 @@ impl Running {
 
     /// Starts the control thread of the gateway, with an admin API on a port of its own.
     pub fn control(&self) -> (Control, SocketAddr) {
+        self.control_under(Service::default())
+    }
+
+    /// The same under a service manager.
+    pub fn control_under(&self, service: Service) -> (Control, SocketAddr) {
         let admin = Admin::Tcp {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             allow_remote: false,
@@ -218,9 +223,16 @@ impl Running {
         };
         let bound = control::bind(&admin).expect("a free port");
         let address = bound.address().expect("on TCP");
-        let access = control::token::provide(&admin, &bound).expect("a token");
-        let settings =
-            control::Settings { admin: bound, access, with_signals: false, files: None, log: None };
+        let access = control::token::provide(&admin, &bound, None).expect("a token");
+        let settings = control::Settings {
+            admin: bound,
+            access,
+            with_signals: false,
+            files: None,
+            log: None,
+            service,
+            lineage: control::Lineage::default(),
+        };
         let handle = Arc::new(self.handle().clone());
         (control::start(settings, handle).expect("the control thread"), address)
     }

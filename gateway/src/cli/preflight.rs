@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use hangu_config::{Config, Driver};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::listener::Inherited;
+
 /// Descriptors that the process needs beside its connections: log, admin API, rings, timers, with
 /// room to spare.
 const DESCRIPTORS_OWN: u64 = 64;
@@ -28,10 +30,11 @@ pub(super) struct Findings {
     pub(super) problems: Vec<String>,
 }
 
-/// Looks at everything that may keep the gateway from its work.
-pub(super) fn check(config: &Config, workers: usize) -> Findings {
+/// Looks at everything that may keep the gateway from its work. An address whose sockets were
+/// inherited is the gateway's own.
+pub(super) fn check(config: &Config, workers: usize, inherited: &Inherited) -> Findings {
     let mut found = Findings::default();
-    let listeners = config.listeners.iter();
+    let listeners = config.listeners.iter().filter(|it| !inherited.has(it.address));
     found.problems.extend(listeners.filter_map(|it| address_problem(&it.name, it.address)));
     match descriptors(needed_descriptors(config, workers), workers as u64) {
         Descriptors::Enough => {}

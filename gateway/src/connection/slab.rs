@@ -71,6 +71,8 @@ pub struct Slab<T> {
     chunks: Vec<Vec<Place<T>>>,
     places: usize,
     free: Vec<u32>,
+    /// Places that are kept and not filled.
+    reserved: usize,
 }
 
 struct Place<T> {
@@ -83,7 +85,7 @@ const CHUNK: usize = 64;
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), places: 0, free: Vec::new() }
+        Self { chunks: Vec::new(), places: 0, free: Vec::new(), reserved: 0 }
     }
 }
 
@@ -105,6 +107,49 @@ impl<T> Slab<T> {
             self.places += 1;
         }
         Id::new(index, 0)
+    }
+
+    /// Keeps a place, for [`Slab::fill`] or [`Slab::cancel`]. Nothing is there until then.
+    pub fn reserve(&mut self) -> Id<T> {
+        if let Some(index) = self.free.pop()
+            && let Some(place) = self.place_mut(index)
+        {
+            let id = Id::new(index, place.generation);
+            self.reserved += 1;
+            return id;
+        }
+        let index = u32::try_from(self.places).unwrap_or(u32::MAX);
+        if self.places.is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(Place { generation: 0, value: None });
+            self.places += 1;
+        }
+        self.reserved += 1;
+        Id::new(index, 0)
+    }
+
+    /// Puts a value into a place that was kept; `None` if it was not.
+    pub fn fill(&mut self, id: Id<T>, value: T) -> Option<Id<T>> {
+        let place = self.place_mut(id.index).filter(|it| it.generation == id.generation)?;
+        if place.value.is_some() {
+            return None;
+        }
+        place.value = Some(value);
+        self.reserved -= 1;
+        Some(id)
+    }
+
+    /// Gives up a place that was kept and not filled.
+    pub fn cancel(&mut self, id: Id<T>) {
+        let Some(place) = self.place_mut(id.index) else { return };
+        if place.generation != id.generation || place.value.is_some() {
+            return;
+        }
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(id.index);
+        self.reserved -= 1;
     }
 
     /// The value of that name, if it is still there.
@@ -141,6 +186,16 @@ impl<T> Slab<T> {
         })
     }
 
+    /// All values from this index on, with their names.
+    pub fn iter_from(&self, index: u32) -> impl Iterator<Item = (Id<T>, &T)> {
+        let chunk = index as usize / CHUNK;
+        let before = chunk.saturating_mul(CHUNK) as u32;
+        let places = self.chunks.iter().skip(chunk).flatten().zip(before..);
+        places.filter(move |it| it.1 >= index).filter_map(|(place, index)| {
+            Some((Id::new(index, place.generation), place.value.as_ref()?))
+        })
+    }
+
     /// All values with their names, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
         self.chunks.iter_mut().flatten().zip(0..).filter_map(|(place, index)| {
@@ -155,7 +210,7 @@ impl<T> Slab<T> {
 
     /// How many values there are.
     pub fn len(&self) -> usize {
-        self.places - self.free.len()
+        self.places - self.free.len() - self.reserved
     }
 
     /// Whether there is none.
@@ -188,6 +243,27 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_is_kept_is_nobody_elses_until_it_is_filled_or_given_up() {
+        let mut slab = Slab::default();
+        slab.insert("first");
+        let (kept, given_up) = (slab.reserve(), slab.reserve());
+        assert_eq!((slab.len(), slab.get(kept)), (1, None));
+        let other = slab.insert("other");
+        assert_eq!(slab.fill(kept, "kept"), Some(kept));
+        assert_eq!(slab.fill(kept, "again"), None);
+        slab.cancel(given_up);
+        slab.cancel(given_up);
+        slab.cancel(kept);
+        assert_eq!(slab.fill(given_up, "late"), None);
+        assert_eq!(
+            (slab.get(kept), slab.get(other), slab.len()),
+            (Some(&"kept"), Some(&"other"), 3)
+        );
+        let reused = slab.insert("reused");
+        assert_eq!((reused.index, reused == given_up), (given_up.index, false));
+    }
+
+    #[test]
     fn values_stay_where_they_are_however_many_come() {
         let mut slab = Slab::default();
         let ids: Vec<_> = (0..1000).map(|it| slab.insert(it)).collect();
@@ -201,6 +277,11 @@ mod tests {
         assert_eq!(slab.get(ids[0]), None);
         let in_its_place = again.iter().find(|it| it.index == ids[0].index).unwrap();
         assert_eq!(std::ptr::from_ref(slab.get(*in_its_place).unwrap()), first);
+        let later: Vec<_> = slab.iter_from(100).map(|(id, _)| id.index).collect();
+        assert_eq!(
+            later,
+            slab.iter().map(|it| it.0.index).filter(|it| *it >= 100).collect::<Vec<_>>()
+        );
         let named: Vec<_> = slab.iter().map(|(id, value)| (id, *value)).collect();
         assert_eq!(named.len(), slab.len());
         assert!(named.iter().all(|(id, value)| slab.get(*id) == Some(value)));

@@ -2,8 +2,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Access, Inspect, ProcessLog, endpoints::Endpoints, reload::Reloader};
+use super::systemd::Service;
+use super::{
+    Access, Inspect, ProcessLog, endpoints::Endpoints, reload::Reloader, upgrade::Upgrader,
+};
 
 /// What the control thread works with.
 pub(super) struct Desk {
@@ -12,6 +16,9 @@ pub(super) struct Desk {
     /// DNS and health checks.
     pub(super) endpoints: Rc<Endpoints>,
     pub(super) access: Access,
+    pub(super) upgrader: Rc<Upgrader>,
+    /// The service manager.
+    pub(super) service: Rc<Service>,
     /// The log of the process; `None` for a gateway inside another process (tests).
     pub(super) log: Option<ProcessLog>,
 }
@@ -20,6 +27,16 @@ impl Desk {
     /// Whether the gateway takes traffic.
     pub(super) fn is_ready(&self) -> bool {
         self.gateway.is_ready() && self.endpoints.is_ready()
+    }
+
+    /// Stops the gateway: what is in flight gets `grace` once the `drain_delay` is over. Says how
+    /// long that delay is; without a grace there is none.
+    pub(super) fn stop(&self, grace: Duration) -> Duration {
+        let delay =
+            if grace.is_zero() { Duration::ZERO } else { self.gateway.config().drain_delay };
+        self.service.stopping(delay, grace);
+        self.gateway.stop(grace);
+        delay
     }
 
     /// Opens all log files anew, for those that were moved away (logrotate).

@@ -1,17 +1,24 @@
 //! What the control thread asks, answered by a running gateway.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use hangu_config::Config;
 use tokio::sync::oneshot;
 
 use super::{Answer, ConnectionFilter, ConnectionView, FilteredConnection, Inspect, Side};
 use crate::{
+    clock,
     connection::{self, Connection},
     exchange::Core,
     snapshot::Snapshot,
     start::Handle,
+    swap,
     telemetry::Metrics,
+    worker::Balancer,
 };
 
 impl Inspect for Handle {
@@ -75,9 +82,61 @@ impl Inspect for Handle {
         })
     }
 
+    fn listening(&self) -> Answer<Vec<TcpListener>> {
+        let answers: Vec<_> = (0..self.workers()).map(|it| ask(self, it, sockets)).collect();
+        Box::pin(async move {
+            let mut all = Vec::new();
+            for answer in answers {
+                all.extend(answer.await);
+            }
+            all
+        })
+    }
+
+    fn pulses(&self) -> Vec<Answer<()>> {
+        (0..self.workers()).map(|it| ask(self, it, |_| ())).collect()
+    }
+
+    fn give(
+        &self,
+        order: swap::Order,
+        tell: &mut dyn FnMut(&swap::Report),
+    ) -> Result<swap::Given, swap::Refusal> {
+        swap::give(self, order, tell)
+    }
+
+    fn balance(&self, balancer: &mut Balancer) {
+        Self::balance(self, balancer, clock::now());
+    }
+
     fn stop(&self, grace: Duration) {
         Self::stop(self, grace);
     }
+}
+
+/// Asks something of a worker. One that ends says nothing of any interest.
+fn ask<T: Default + Send + 'static>(
+    gateway: &Handle,
+    worker: usize,
+    question: impl FnOnce(&Core) -> T + Send + 'static,
+) -> Answer<T> {
+    let (answer, answered) = oneshot::channel();
+    gateway.order(worker, move |core| {
+        // Whoever asked may have gone meanwhile.
+        let _ = answer.send(question(core));
+    });
+    Box::pin(async move { answered.await.unwrap_or_default() })
+}
+
+/// The sockets on which a worker accepts. A port that the system chose is another one after the
+/// next start.
+fn sockets(core: &Core) -> Vec<TcpListener> {
+    let is_lasting = |place: usize| {
+        let address = core.snapshot.listener(place).map(|it| it.address);
+        core.snapshot.has_listener(place) && address.is_some_and(|it| it.port() != 0)
+    };
+    let own = core.listening.iter().filter(|it| is_lasting(it.0));
+    own.filter_map(|it| it.1.try_clone().ok()).collect()
 }
 
 fn views(

@@ -1,7 +1,7 @@
 //! What the control thread asks of the gateway, and in which shape it shows it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use hangu_config::{Balance, Config};
 use serde::Serialize;
 
 use crate::snapshot::{ClusterPlace, Member, Roster};
-use crate::{snapshot::Snapshot, telemetry::Metrics};
+use crate::{snapshot::Snapshot, swap, telemetry::Metrics, worker::Balancer};
 
 /// An answer that workers give in their own time.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -34,6 +34,13 @@ pub trait Inspect: Send + Sync + 'static {
     /// Open connections of either side that a filter lets through, at most `limit`.
     fn connections(&self, filter: ConnectionFilter, limit: usize) -> Answer<Vec<ConnectionView>>;
 
+    /// The sockets of all listeners, those whose port the system chose excepted, through
+    /// descriptors of the caller's own.
+    fn listening(&self) -> Answer<Vec<TcpListener>>;
+
+    /// One answer of each worker, which it gives as soon as it has a turn.
+    fn pulses(&self) -> Vec<Answer<()>>;
+
     /// Puts another configuration in force, whole or not at all; comes back when it is. What only a
     /// restart changes is the same in both.
     ///
@@ -55,6 +62,20 @@ pub trait Inspect: Send + Sync + 'static {
 
     /// Counts the versions that were published: configurations, endpoints, health, draining.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// Hands over to another process; blocks until that owns all, or until it is clear that it will
+    /// not.
+    ///
+    /// # Errors
+    /// Why this process goes on.
+    fn give(
+        &self,
+        order: swap::Order,
+        tell: &mut dyn FnMut(&swap::Report),
+    ) -> Result<swap::Given, swap::Refusal>;
+
+    /// Lets a worker that has much more to do than another give a connection away.
+    fn balance(&self, balancer: &mut Balancer);
 
     /// Stops: after the `drain_delay` no new connections and requests, those in flight get `grace`
     /// to end; without a grace there is no delay either. Comes back at once; a second call with a

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,6 +15,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::files::{LoadError, Loaded, Seen, load};
+use super::systemd::Service;
 use super::{Inspect, ProcessLog};
 use crate::clock;
 
@@ -60,6 +62,7 @@ pub struct Report {
 /// Loads the configuration again when it is asked to, or when the files change.
 pub(super) struct Reloader {
     gateway: Arc<dyn Inspect>,
+    service: Rc<Service>,
     log: Option<ProcessLog>,
     /// Where the configuration came from; `None` for one that came from no file.
     path: Option<PathBuf>,
@@ -82,6 +85,7 @@ struct Last {
 impl Reloader {
     pub(super) fn new(
         gateway: Arc<dyn Inspect>,
+        service: Rc<Service>,
         files: Option<(PathBuf, Seen)>,
         log: Option<ProcessLog>,
     ) -> Self {
@@ -89,6 +93,7 @@ impl Reloader {
         let (path, seen) = files.unzip();
         Self {
             gateway,
+            service,
             log,
             path,
             turn: Mutex::new(()),
@@ -104,11 +109,14 @@ impl Reloader {
     /// Loads the files and puts in force what they say, or says that it could be (`is_dry`).
     pub(super) async fn reload(&self, is_dry: bool, asked_by: &str) -> Report {
         let _turn = self.turn.lock().await;
-        let report = self.try_reload(is_dry).await;
-        if !is_dry {
-            self.count(report.outcome);
-            log(&report, asked_by);
+        if is_dry {
+            return self.try_reload(is_dry).await;
         }
+        self.service.reloading();
+        let report = self.try_reload(is_dry).await;
+        self.count(report.outcome);
+        log(&report, asked_by);
+        self.service.reloaded(&*self.gateway, report.outcome);
         report
     }
 

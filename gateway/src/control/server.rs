@@ -123,7 +123,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     drop(place);
 }
 
-async fn serve_one(request: Request<Incoming>, desk: &Desk) -> Response<Full<Bytes>> {
+async fn serve_one(request: Request<Incoming>, desk: &Rc<Desk>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let bytes = |name| head.headers.get(name).map(|it| it.as_bytes().to_vec());
     let mut request = api::Request {
@@ -187,7 +187,7 @@ fn response(answer: api::Response) -> Response<Full<Bytes>> {
 #[allow(clippy::disallowed_types, reason = "no worker runs in these tests")]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{SocketAddr, TcpStream};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::path::PathBuf;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -198,9 +198,10 @@ mod tests {
     use super::*;
     use crate::control::client::{Client, Target};
     use crate::control::files::{self, Seen};
+    use crate::control::systemd::Service;
     use crate::control::{
         Answer, BindError, ConnectionFilter, ConnectionView, Control, FilteredConnection, Inspect,
-        Settings, Side, bind, start, token,
+        Lineage, Settings, Side, bind, start, token,
     };
     use crate::snapshot::{Discovered, Snapshot};
     use crate::telemetry::{Counters, Layout, Metrics};
@@ -289,6 +290,16 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             true
         }
 
+        fn balance(&self, _: &mut crate::worker::Balancer) {}
+
+        fn give(
+            &self,
+            _: crate::swap::Order,
+            _: &mut dyn FnMut(&crate::swap::Report),
+        ) -> Result<crate::swap::Given, crate::swap::Refusal> {
+            Err(crate::swap::Refusal::Stopping)
+        }
+
         fn reopen_log(&self) {
             self.reopened.fetch_add(1, Ordering::SeqCst);
         }
@@ -322,6 +333,14 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             Box::pin(async { views })
         }
 
+        fn listening(&self) -> Answer<Vec<TcpListener>> {
+            Box::pin(std::future::ready(Vec::new()))
+        }
+
+        fn pulses(&self) -> Vec<Answer<()>> {
+            Vec::new()
+        }
+
         fn stop(&self, grace: Duration) {
             self.stopped_with.store(grace.as_secs(), Ordering::SeqCst);
         }
@@ -331,8 +350,11 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
 
     fn settings(admin: &Admin) -> Settings {
         let admin_bound = bind(admin).unwrap();
-        let access = token::provide(admin, &admin_bound).unwrap();
-        Settings { admin: admin_bound, access, with_signals: false, files: None, log: None }
+        let access = token::provide(admin, &admin_bound, None).unwrap();
+        let service = Service::default();
+        let (admin, with_signals) = (admin_bound, false);
+        let lineage = Lineage::default();
+        Settings { admin, access, with_signals, files: None, log: None, service, lineage }
     }
 
     fn serve_fake(fake: Fake) -> (Arc<Fake>, Control, SocketAddr) {

@@ -13,10 +13,11 @@ use bytes::BytesMut;
 use hangu_codecs::{Fields, Scratch, Time};
 
 use super::{
-    Exchange, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Texts, trace::Ids,
+    Exchange, Inert, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Texts,
+    trace::Ids,
 };
 use crate::{
-    clock,
+    clock::{self, Wall},
     connection::{Connection, ConnectionId, Load, Outbox, Side, Slab, State, Talk},
     io::{self, DriverKind},
     snapshot::Snapshot,
@@ -78,6 +79,8 @@ pub struct Core {
     pub(crate) settings: Settings,
     /// The instant of the current wake-up.
     pub now: Time,
+    /// What the wall clock showed at the last tick, for logs.
+    pub(super) wall: Wall,
     /// What new exchanges are routed by.
     pub snapshot: Rc<Snapshot>,
     /// All connections of either side.
@@ -117,6 +120,8 @@ pub struct Core {
     pub(crate) listening: Vec<(usize, TcpListener)>,
     /// The tasks that accept, to be woken when a listener is closed.
     pub(super) acceptors: Vec<Waker>,
+    /// What was thawed and does not work yet.
+    pub(super) inert: Inert,
 }
 
 impl Core {
@@ -137,6 +142,7 @@ impl Core {
             this,
             settings,
             now,
+            wall: Wall::read(),
             endpoints,
             snapshot: Rc::new(snapshot),
             connections: Slab::default(),
@@ -166,6 +172,7 @@ impl Core {
             stopping: None,
             listening: Vec::new(),
             acceptors: Vec::new(),
+            inert: Inert::default(),
         }
     }
 
@@ -257,6 +264,11 @@ impl Core {
         rest.min(head).min(own)
     }
 
+    /// Hands over the last of the access log and logs nothing more.
+    pub fn close_log(&mut self) {
+        self.log.close();
+    }
+
     /// This state as its tasks hold it.
     pub(crate) fn work(&self) -> Option<Rc<Work>> {
         self.this.upgrade()
@@ -281,6 +293,7 @@ impl Core {
         #[cfg(feature = "test-hooks")]
         assert!(!self.test_dies, "a test asked for this death");
         self.now = now;
+        self.wall = Wall::read();
         if now >= self.earliest_deadline {
             self.sweep_deadlines();
         }
@@ -291,6 +304,7 @@ impl Core {
             self.timers.pop();
             self.shelter(id, |core| core.on_timer(id, at));
         }
+        self.counters.worker.cpu_us.set(clock::thread_cpu_us());
         self.work_off();
         self.outbox.buffers.trim(now);
         self.log.flush();

@@ -1,12 +1,11 @@
 //! The end of an exchange: both streams are let go, the end is counted and logged.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use hangu_codecs::{Part, Reason};
 
 use super::{Core, Exchange, ExchangeId, Peer, Upstream, ending::Closed};
 use crate::{
-    clock,
     connection::{Blocked, ConnectionId, Side, State},
     telemetry::{Ended, Outcome, Record},
 };
@@ -57,7 +56,10 @@ impl Core {
                 if !is_whole && let Some(codec) = other.codec() {
                     // A stream that has ended on its own needs no giving up.
                     let _ = codec.encode(stream, Part::Reset(Reason::Cancelled));
-                    if codec.is_finished() {
+                    // One that is not open is being closed, with all that it carries.
+                    if other.state == State::Open
+                        && other.codec().is_some_and(|codec| codec.is_finished())
+                    {
                         // What it has not taken yet, nobody wants it to have any more.
                         return self.close(connection, Closed::Done);
                     }
@@ -137,8 +139,6 @@ impl Core {
         upstream_duration: Option<Duration>,
     ) {
         let Some(subject) = exchange.text.subject() else { return };
-        let began = clock::wall().checked_sub(duration).unwrap_or(UNIX_EPOCH);
-        let time = began.duration_since(UNIX_EPOCH).unwrap_or_default();
         let snapshot = &exchange.snapshot;
         let (downstream, protocol, request_id) = match exchange.downstream {
             Peer::Local { connection, stream } => {
@@ -153,7 +153,7 @@ impl Core {
             call.callee_app = snapshot.cluster_app(cluster).as_bytes();
         }
         self.log.record(&Record {
-            time_unix_ms: u64::try_from(time.as_millis()).unwrap_or(0),
+            time_unix_ms: self.wall.unix_ms(exchange.began),
             listener: snapshot.listener_name(exchange.listener),
             protocol,
             downstream,

@@ -44,6 +44,7 @@ pub(super) struct Endpoints {
     /// Changes of health by cluster.
     changes: RefCell<BTreeMap<String, u64>>,
     is_ready: Cell<bool>,
+    became_ready: Notify,
     answered: Notify,
 }
 
@@ -81,6 +82,7 @@ impl Endpoints {
             results: RefCell::default(),
             changes: RefCell::default(),
             is_ready: Cell::new(!has_names),
+            became_ready: Notify::new(),
             answered: Notify::new(),
         })
     }
@@ -88,6 +90,14 @@ impl Endpoints {
     /// Whether every name was answered once, or was waited for long enough.
     pub(super) fn is_ready(&self) -> bool {
         self.is_ready.get()
+    }
+
+    /// Waits until it is ready.
+    pub(super) async fn wait_until_ready(&self) {
+        let became_ready = self.became_ready.notified();
+        if !self.is_ready.get() {
+            became_ready.await;
+        }
     }
 
     /// Follows the configuration for as long as the gateway runs.
@@ -120,6 +130,7 @@ impl Endpoints {
             tracing::warn!("DNS has not answered yet: ready without endpoints of some clusters");
         }
         self.is_ready.set(true);
+        self.became_ready.notify_waiters();
     }
 
     /// Starts what the configuration wants, and ends what it wants no more.
