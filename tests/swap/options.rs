@@ -129,6 +129,9 @@ pub(crate) struct Options {
     pub(crate) keep: Option<PathBuf>,
 }
 
+/// How long an old process is waited for where it only is to be reported when it was gone.
+const REPORTED_GONE: Duration = Duration::from_secs(120);
+
 /// Whether the exit code tells of what was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Expect {
@@ -169,6 +172,7 @@ impl Preset {
             swaps: 20,
             interval: Duration::from_secs(1),
             swap_timeout: Duration::from_secs(20),
+            gone_patience: Duration::ZERO,
             stream_lasts: Duration::from_millis(3300),
             warm_up: Duration::from_secs(2),
             threads: 1,
@@ -231,6 +235,10 @@ impl Options {
             swaps: self.swaps.unwrap_or(preset.swaps),
             interval: seconds(self.interval, preset.interval),
             swap_timeout: Duration::from_secs_f64(self.swap_timeout),
+            gone_patience: match self.expect {
+                Expect::Zeros => Duration::from_millis(self.gone_ms_max) + Duration::from_secs(5),
+                Expect::Report => REPORTED_GONE,
+            },
             threads: self.threads.max(1),
             is_bolt_v1_only: self.bolt_v1_only,
             ..preset

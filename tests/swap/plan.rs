@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) interval: Duration,
     /// How long a swap may take at most.
     pub(crate) swap_timeout: Duration,
+    /// How long the old process is waited for after a swap.
+    pub(crate) gone_patience: Duration,
     /// How long a long body takes.
     pub(crate) stream_lasts: Duration,
     /// From when all connections have come about to the first swap.

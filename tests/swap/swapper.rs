@@ -15,8 +15,6 @@ use crate::{
 
 /// How long requests that are to be in flight at a swap have to reach the backend.
 const HELD_PATIENCE: Duration = Duration::from_secs(3);
-/// The old process is waited for so long.
-const GONE_PATIENCE: Duration = Duration::from_secs(120);
 /// From the end of a swap to the announcement of the next one at least.
 const PAUSE_MIN: Duration = Duration::from_millis(400);
 /// Requests that are to be in flight are sent so long before a swap.
@@ -158,8 +156,9 @@ fn swap_once(
         record.is_dead = old.wait(Duration::ZERO).is_some();
         return Ok((record, None));
     }
+    let patience = plan.gone_patience;
     let watch =
-        std::thread::spawn(move || Some(old.wait(GONE_PATIENCE)?.saturating_duration_since(begin)));
+        std::thread::spawn(move || Some(old.wait(patience)?.saturating_duration_since(begin)));
     Ok((record, Some(watch)))
 }
 

@@ -17,8 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hangu_tests::bolt::Version;
-
 pub(crate) use http::ANSWER_BYTES;
 use rotor::Rotor;
 use slot::{Connection, Slot, Way};
@@ -27,6 +25,7 @@ use talk::{Around, Heard, Request, Room, Talk};
 
 use crate::{
     ask::Ask,
+    bolt::Version,
     clock,
     group::Group,
     ledger::Ledger,
