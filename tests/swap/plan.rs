@@ -151,6 +151,11 @@ impl Plan {
         self.bolt + self.idle_bolt > 0
     }
 
+    /// How long the backend keeps a request that is to be in flight through a swap.
+    pub(crate) fn hold_max(&self) -> Duration {
+        self.swap_timeout + Duration::from_secs(5)
+    }
+
     /// How long all that is in flight at the end may take to end.
     pub(crate) fn grace(&self) -> Duration {
         let has_streams = self.uploads + self.downloads > 0;

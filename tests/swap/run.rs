@@ -57,7 +57,7 @@ pub(crate) fn run(
     directory: &Path,
     children: &Children,
 ) -> io::Result<Run> {
-    let backend = Backend::bind()?;
+    let backend = Backend::bind(plan.hold_max())?;
     let addresses = proxy::Upstreams { http: backend.http()?, bolt: backend.bolt()? };
     let mut proxy = Proxy::start(recipe, directory, addresses, children, plan.has_bolt())?;
     // The proxy is asked to end when the connections of all clients are closed.
@@ -159,7 +159,7 @@ mod tests {
 
     /// Runs with a relay that does this to what clients send, by connection.
     fn run_with(spoil: fn(usize, &mut Vec<u8>, usize) -> bool) -> Report {
-        let backend = Backend::bind().unwrap();
+        let backend = Backend::bind(plan().hold_max()).unwrap();
         let http = relay(backend.http().unwrap(), spoil);
         let bolt = relay(backend.bolt().unwrap(), spoil);
         let plan = plan();

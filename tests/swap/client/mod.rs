@@ -598,6 +598,10 @@ impl Crowd {
             }
             self.take_heard(slot, now);
             let client = &self.slots[slot];
+            let unsent = client.waiting.len() as u64;
+            if unsent > 0 {
+                self.tally.of(client.group).fault(Fault::Overrun, unsent);
+            }
             if client.group.is_lasting() {
                 self.tally.of(client.group).clients.push(client.client);
             }
