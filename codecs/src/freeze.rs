@@ -1,5 +1,6 @@
 //! A codec's state as a versioned value.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The whole state of a codec, to be thawed by [`crate::Protocol::thaw`] anywhere, by any build
@@ -12,14 +13,14 @@ pub struct Frozen {
     /// Version of the layout of `state`, counted per protocol from 1.
     pub version: u16,
     /// The state: postcard of the codec's own struct of that version.
-    pub state: Vec<u8>,
+    pub state: Bytes,
 }
 
 impl Frozen {
     /// Freezes a state struct of a protocol.
     pub fn new<S: Serialize>(protocol: &str, version: u16, state: &S) -> Self {
         // Plain structs of integers, bytes and enums serialise without a failure path.
-        let state = postcard::to_stdvec(state).unwrap_or_default();
+        let state = postcard::to_stdvec(state).unwrap_or_default().into();
         Self { protocol: protocol.to_owned(), version, state }
     }
 

@@ -68,7 +68,7 @@ fn foreign_and_damaged_snapshots_are_refused_without_a_panic() {
             let newer = Frozen { version: u16::MAX, ..good.clone() };
             assert_eq!(thaw(&newer), Err(ThawError::UnknownVersion));
             for bytes in 0..good.state.len() {
-                let cut = Frozen { state: good.state[..bytes].to_vec(), ..good.clone() };
+                let cut = Frozen { state: good.state.slice(..bytes), ..good.clone() };
                 assert_eq!(thaw(&cut), Err(ThawError::Damaged), "{protocol:?} {bytes}");
             }
             for at in 0..good.state.len() {

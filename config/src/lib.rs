@@ -19,6 +19,7 @@ pub mod text;
 mod canonical;
 mod check;
 mod diff;
+mod origin;
 mod problem;
 mod shape;
 mod substitute;
@@ -28,6 +29,7 @@ mod tree;
 pub use canonical::{Canonical, Fingerprint, Part, fingerprint};
 pub use diff::{Change, Diff, Effect, KeyChange, Kind, diff, keep_until_restart};
 pub use model::*;
+pub use origin::Origin;
 pub use problem::{Problem, Source};
 pub use substitute::{NoValues, VALUE_BYTES_MAX, Values};
 pub use tree::SOURCE_BYTES_MAX;
@@ -44,7 +46,8 @@ use problem::{Place, Problems};
 pub fn load(sources: &[Source], values: &dyn Values) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::new(sources);
     let mut tree = tree::read(sources, &mut problems);
-    substitute::substitute(&mut tree, sources, values, &mut problems);
+    let values = origin::Recorder::new(values);
+    substitute::substitute(&mut tree, sources, &values, &mut problems);
     shape::check(&mut tree, &mut problems);
     if !problems.is_empty() {
         return Err(problems.into_sorted());
@@ -57,7 +60,8 @@ pub fn load(sources: &[Source], values: &dyn Values) -> Result<Config, Vec<Probl
             return Err(problems.into_sorted());
         }
     };
-    let config = check::resolve(&file, &tree, &mut problems);
+    let mut config = check::resolve(&file, &tree, &mut problems);
+    config.origin = values.into_origin(sources);
     if problems.is_empty() { Ok(config) } else { Err(problems.into_sorted()) }
 }
 

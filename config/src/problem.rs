@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The text of one file, read by the caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Name of the file, as problems are to show it.
     pub name: String,

@@ -27,6 +27,8 @@ pub mod worker;
 
 pub mod start;
 
+pub mod swap;
+
 pub mod control;
 
 pub mod demo;

@@ -5,6 +5,10 @@
     reason = "the lock is of the control thread; workers get what changes by mail"
 )]
 
+mod hand_over;
+
+pub use hand_over::Waiting;
+
 use std::{
     any::Any,
     io,
@@ -26,7 +30,7 @@ use tokio::sync::watch;
 use crate::{
     clock,
     connection::Load,
-    exchange::{Core, Letter, PostOffice, Settings, Update},
+    exchange::{self, Core, Holding, Letter, PostOffice, Settings, Update},
     io::{Driver, DriverChoice, DriverKind},
     listener::{self, BindError, Inherited},
     route::CompileError,
@@ -44,7 +48,6 @@ pub struct Gateway {
     drivers: Vec<(DriverKind, String)>,
     ended: Receiver<Ended>,
     threads: Vec<JoinHandle<()>>,
-    log_writer: Option<access_log::Writer>,
 }
 
 /// What the rest of the process asks of a running gateway; may be shared and cloned.
@@ -65,6 +68,7 @@ struct State {
     layout: Arc<Layout>,
     counters: Vec<Arc<Counters>>,
     access_log: Vec<Arc<LogCounters>>,
+    log_writer: Option<access_log::Writer>,
     load: Arc<Load>,
     /// Where it listens, by the place of the listener.
     addresses: Vec<SocketAddr>,
@@ -150,8 +154,49 @@ impl Gateway {
         driver: DriverChoice,
         inherited: &mut Inherited,
     ) -> Result<Self, StartError> {
-        let workers = config.workers.map_or_else(cores, |it| it.get());
+        let workers = workers(&config);
         let bound = listener::bind_all(config.listeners.iter(), workers, inherited)?;
+        let sockets = by_worker(bound.into_iter().enumerate(), workers);
+        let holdings = (0..workers).map(|_| None).collect();
+        Self::launch(config, driver, sockets, holdings)
+    }
+
+    /// As [`Gateway::start`] on sockets that listen already, each with the index of its listener,
+    /// and with workers that are held.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub fn start_held(
+        config: Config,
+        driver: DriverChoice,
+        sockets: Vec<(usize, TcpListener)>,
+    ) -> Result<Waiting, StartError> {
+        let workers = workers(&config);
+        let mut by_worker: Vec<WorkerSockets> = (0..workers).map(|_| Vec::new()).collect();
+        let mut counts = std::collections::BTreeMap::<usize, usize>::new();
+        for (place, socket) in sockets {
+            // Each listener's sockets are dealt out from the first worker on: none is left, for
+            // who queues on it was told by the kernel that it was accepted.
+            let count = counts.entry(place).or_default();
+            if let Some(own) = by_worker.get_mut(*count % workers.max(1)) {
+                own.push((place, socket));
+            }
+            *count += 1;
+        }
+        let (held, holdings) = (0..workers).map(|_| exchange::hold()).unzip();
+        let holdings: Vec<Holding> = holdings;
+        let holdings = holdings.into_iter().map(Some).collect();
+        let gateway = Self::launch(config, driver, by_worker, holdings)?;
+        Ok(Waiting { gateway, held })
+    }
+
+    fn launch(
+        config: Config,
+        driver: DriverChoice,
+        sockets: Vec<WorkerSockets>,
+        holdings: Vec<Option<Holding>>,
+    ) -> Result<Self, StartError> {
+        let workers = sockets.len();
         let (logs, log_writer) = open_log(&config, workers)?;
         let access_log = config.access_log.enabled;
         let rpc = config.metrics.rpc;
@@ -163,14 +208,15 @@ impl Gateway {
         }
         let load = Arc::new(Load::new(&snapshot.roster, workers));
         let (office, letters) = PostOffice::new(workers);
-        let addresses = bound.iter().map(|it| it.address).collect();
-        let sockets = by_worker(bound.into_iter().enumerate(), workers);
+        let addresses = State::addresses_of(&snapshot.roster, &sockets);
         let versions: Vec<_> = (0..workers).map(|_| snapshot.for_worker()).collect();
+        let reopener = log_writer.as_ref().map(|it| it.reopener().clone());
         let state = State {
             snapshot: Arc::clone(&snapshot),
             layout,
             counters: counters.clone(),
             access_log: log_counters(&logs, log_writer.as_ref()),
+            log_writer,
             load: Arc::clone(&load),
             addresses,
             discovered: Discovered::new(),
@@ -182,13 +228,13 @@ impl Gateway {
             state: Arc::new(Mutex::new(state)),
             stopping: Arc::default(),
             changes: watch::Sender::new(0),
-            access_log: log_writer.as_ref().map(|it| it.reopener().clone()),
+            access_log: reopener,
         };
         let (ended_at, ended) = channel();
-        let mut gateway =
-            Self { handle, drivers: Vec::new(), ended, threads: Vec::new(), log_writer };
+        let mut gateway = Self { handle, drivers: Vec::new(), ended, threads: Vec::new() };
         let parts = letters.into_iter().zip(sockets).zip(logs).zip(counters).zip(versions);
-        for (worker, ((((letters, listeners), log), counters), snapshot)) in parts.enumerate() {
+        let parts = parts.zip(holdings).enumerate();
+        for (worker, (((((letters, listeners), log), counters), snapshot), holding)) in parts {
             let part = Part {
                 worker,
                 workers,
@@ -199,6 +245,7 @@ impl Gateway {
                 office: office.clone(),
                 letters,
                 listeners,
+                holding,
                 load: Arc::clone(&load),
             };
             gateway.spawn(part, driver, ended_at.clone())?;
@@ -264,7 +311,8 @@ impl Gateway {
             // A death was reported through `ended`.
             let _ = thread.join();
         }
-        if let Some(writer) = self.log_writer.take() {
+        let writer = self.handle.state().log_writer.take();
+        if let Some(writer) = writer {
             writer.close(LOG_WAIT);
         }
         let deaths: Vec<_> = self.ended.try_iter().filter(|it| it.death.is_some()).collect();
@@ -579,6 +627,7 @@ struct Part {
     office: PostOffice,
     letters: Receiver<Letter>,
     listeners: WorkerSockets,
+    holding: Option<Holding>,
     load: Arc<Load>,
 }
 
@@ -617,6 +666,7 @@ fn run(
         office: part.office,
         letters: part.letters,
         listeners: part.listeners,
+        holding: part.holding,
         load: part.load,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| worker::run(&mut driver, seed)));
@@ -642,6 +692,11 @@ fn pin(worker: usize) {
     if let Some(core) = cores.get(worker) {
         core_affinity::set_for_current(*core);
     }
+}
+
+/// Workers that a configuration wants.
+fn workers(config: &Config) -> usize {
+    config.workers.map_or_else(cores, |it| it.get())
 }
 
 /// Cores that the process may use.

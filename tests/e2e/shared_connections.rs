@@ -66,6 +66,10 @@ on_every_driver! {
             let answer = client.read_frame();
             assert_eq!((answer.id, answer.status), (1, COMMUNICATION));
         }
+        // Each of them dialled once more, and none is counted on both workers.
+        let reason = ["reason=\"connect_failed\""];
+        let failed = gateway.metric("hangu_upstream_errors_total", &reason);
+        assert_eq!(failed, CLIENTS as f64);
     }
 
     fn a_deadline_passes_for_clients_of_all_workers(driver) {
@@ -77,6 +81,9 @@ on_every_driver! {
             assert_eq!((answer.id, answer.status), (1, TIMED_OUT));
         }
         gateway.wait_for_metric("hangu_upstream_requests_active", &[], 0.0);
+        let counted = ["hangu_upstream_timeouts_total", "hangu_upstream_cancelled_total"]
+            .map(|it| gateway.metric(it, &[]));
+        assert_eq!(counted, [CLIENTS as f64, 0.0], "each is counted where its client is");
     }
 
     fn a_client_that_goes_away_is_forgotten_by_the_other_worker(driver) {
@@ -89,6 +96,8 @@ on_every_driver! {
         gateway.wait_for_metric("hangu_upstream_requests_active", &[], CLIENTS as f64);
         drop(clients);
         gateway.wait_for_metric("hangu_upstream_requests_active", &[], 0.0);
+        let cancelled = gateway.metric("hangu_upstream_cancelled_total", &[]);
+        assert_eq!(cancelled, CLIENTS as f64, "each is counted where its client was");
     }
 
     fn clients_of_other_workers_are_refused_what_an_upstream_does_not_take(driver) {

@@ -9,7 +9,13 @@ use hangu_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{DriverKind, Setup};
+use crate::{
+    reload::slow,
+    support::{DriverKind, Setup},
+};
+
+/// The threads of a provider are busy.
+const BUSY: u16 = 4;
 
 const TRACE_ID: &str = "rpc_trace_context.sofaTraceId";
 const RPC_ID: &str = "rpc_trace_context.sofaRpcId";
@@ -146,6 +152,43 @@ on_every_driver! {
         let last = &records[3];
         assert_eq!((&last["caller_app"], &last["callee_app"]), (&json!("shop"), &json!("bank")));
         assert_eq!((&last["zone"], &last["callee_zone"]), (&json!("GZ00B"), &json!("GZ00A")));
+    }
+
+    fn a_request_that_its_listener_refuses_is_logged_with_trace_and_caller(driver) {
+        let (upstream, asked, go) = slow("x");
+        let log = Log::new("refused", driver);
+        let limits = json!({"requests_max": 1, "trace_ids": "generate", "protocols": ["http1", "bolt"]});
+        let mut setup = Setup::http(driver, upstream.address).listener(limits).hosts(json!([
+            {"name": "web", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "main"}}]},
+            {"name": "rpc", "services": ["*"], "routes": [{"match": {}, "route": {"cluster": "rpc"}}]},
+        ])).cluster("rpc", "bolt", &[upstream.address]);
+        log.set(&mut setup, "json");
+        let gateway = setup.start();
+        let mut first = gateway.connect();
+        first.send(http::get("/"));
+        asked.recv().expect("the request");
+        let mut refused = gateway.connect();
+        let says = "SOFA-TraceId: c0a8\r\nSOFA-RpcId: 0.3\r\nsofaCallerApp: shop\r\n";
+        for fields in [says, ""] {
+            refused.send(format!("GET /refused HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+            assert_eq!(refused.read_response("GET").status(), 503);
+        }
+        let sent = request(1, "demo.A:1.0", "get", "shop").with(TRACE_ID, "c0a8").with(RPC_ID, "0.3");
+        let mut refused = gateway.connect();
+        refused.send_frame(&sent);
+        assert_eq!(refused.read_frame().status, BUSY);
+        let records = log.records(3);
+        for record in &records {
+            assert_eq!(record["failure"], "listener_requests_max", "{record}");
+        }
+        for record in [&records[0], &records[2]] {
+            let call = ["trace_id", "span_id", "caller_app"].map(|it| record[it].clone());
+            assert_eq!(call, [json!("c0a8"), json!("0.3"), json!("shop")]);
+        }
+        // None is made for what goes nowhere.
+        assert!(records[1]["trace_id"].is_null(), "{}", records[1]);
+        go.send(()).expect("the upstream waits");
+        assert_eq!(first.read_response("GET").status(), 200);
     }
 
     fn the_access_log_has_the_operators_form_and_goes_on_in_a_new_file(driver) {

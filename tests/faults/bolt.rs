@@ -37,6 +37,7 @@ on_every_driver! {
         };
         let scene = Scene::bolt(driver, script, |it| it);
         all_get(&scene, COMMUNICATION);
+        scene.counted_once("upstream_closed");
         scene.ends();
     }
 
@@ -71,6 +72,7 @@ on_every_driver! {
         };
         let scene = Scene::bolt(driver, script, |it| it);
         all_get(&scene, COMMUNICATION);
+        scene.counted_once("bolt_protocol_code");
         scene.ends();
     }
 
@@ -84,6 +86,7 @@ on_every_driver! {
         };
         let scene = Scene::bolt(driver, script, |it| it);
         all_get(&scene, COMMUNICATION);
+        scene.counted_once("frame_too_large");
         scene.ends();
     }
 

@@ -13,9 +13,11 @@
 //! Bolt (`bolt`): 24 reset with requests in flight; 25 never answers; 26 garbage; 27 a wrong
 //! length; 28 answers nobody.
 //!
-//! The process (`process`): 29 half-written configuration; 30 one that cannot be bound; 31 full log
-//! disk; 32 no descriptors left; 33 the gateway itself stopped for a while; 34
-//! an upstream's process stopped.
+//! The process (`process`): 29 half-written configuration; 30 one that cannot be bound; 32 no
+//! descriptors left; 33 the gateway itself stopped for a while; 34 an upstream's process stopped.
+//!
+//! Its logs (`log`): 31 full disk; 37 a pipe that nobody reads. The clock (`clock`): 35 the wall
+//! clock jumps. Names (`dns`): 36 empty answers and failures.
 #![allow(
     missing_docs,
     clippy::disallowed_types,
@@ -28,6 +30,9 @@ extern crate hangu_tests;
 
 mod bolt;
 mod client;
+mod clock;
+mod dns;
+mod log;
 mod process;
 mod scene;
 mod upstream;

@@ -1,8 +1,10 @@
 //! Faults of processes and of the machine: the gateway's own binary.
 
 use std::{
+    ffi::OsString,
     fs,
     net::SocketAddr,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -10,6 +12,7 @@ use hangu_tests::{
     Peer, Upstream,
     binary::{Running, ask, config, free_port},
     http::get,
+    process::Process,
     wait,
 };
 use serde_json::{Value, json};
@@ -17,14 +20,28 @@ use serde_json::{Value, json};
 use crate::scene::{Bystander, DELAY_MAX, PATIENCE, PATIENCE_TEXT, RECOVERY, took_patience};
 
 /// A gateway before an upstream that answers everything with `healthy`.
-struct Scene {
-    running: Running,
-    place: SocketAddr,
+pub(crate) struct Scene {
+    /// The gateway.
+    pub(crate) running: Running,
+    /// Where it accepts connections.
+    pub(crate) place: SocketAddr,
     _healthy: Upstream,
 }
 
 impl Scene {
-    fn start(name: &str, change: impl FnOnce(&mut Value)) -> Self {
+    /// Starts it with a changed configuration.
+    pub(crate) fn start(name: &str, change: impl FnOnce(&mut Value)) -> Self {
+        Self::start_by(name, change, |command| {
+            Process::start("hangu", Command::new(&command[0]).args(&command[1..]))
+        })
+    }
+
+    /// As [`Scene::start`], where the test starts the process of this command itself.
+    pub(crate) fn start_by(
+        name: &str,
+        change: impl FnOnce(&mut Value),
+        start: impl FnOnce(&[OsString]) -> Process,
+    ) -> Self {
         let healthy = Upstream::http_text("healthy");
         let place = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "main"}}]);
@@ -32,10 +49,11 @@ impl Scene {
         let mut config = config(place, "http1", hosts, &[("main", healthy.address)]);
         config["workers"] = json!(1);
         change(&mut config);
-        Self { running: Running::start(name, config), place, _healthy: healthy }
+        Self { running: Running::start_by(name, config, start), place, _healthy: healthy }
     }
 
-    fn metric(&self, name: &str) -> f64 {
+    /// The first sample whose line begins so; 0 without one.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = ask(self.running.admin, "/metrics").text();
         let line = text.lines().find(|it| it.starts_with(name) && !it.starts_with('#'));
         line.and_then(|it| it.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
@@ -47,7 +65,8 @@ impl Scene {
         line.expect("the fingerprint").to_owned()
     }
 
-    fn works(&self) {
+    /// A new client is served.
+    pub(crate) fn works(&self) {
         let mut client = Peer::connect(self.place);
         client.send(get("/"));
         assert_eq!(client.read_response("GET").text(), "healthy");
@@ -94,27 +113,15 @@ fn fault_30_a_configuration_that_cannot_be_bound_changes_nothing() {
     scene.refuses(&wrong.to_string());
 }
 
-#[test]
-fn fault_31_a_full_log_disk_costs_records_and_no_request() {
-    let directory = hangu_tests::binary::Directory::new("fault-31-log");
-    let link = directory.0.join("access.log");
-    // A device that says "no space left", as a full disk does.
-    std::os::unix::fs::symlink("/dev/full", &link).expect("a link");
-    let scene = Scene::start("fault-31", |config| {
-        config["access_log"] = json!({"path": link.display().to_string()});
-    });
-    let mut bystander = Bystander::start(scene.place);
-    wait::until("records are lost", || {
-        scene.metric("hangu_access_log_dropped_records_total") > 0.0
-            && scene.metric("hangu_access_log_write_failures_total") > 0.0
-    });
-    fs::remove_file(&link).expect("the link");
-    let began = Instant::now();
-    scene.running.process.signal(libc::SIGUSR1);
-    wait::until("records are written", || fs::read_to_string(&link).is_ok_and(|it| !it.is_empty()));
-    assert!(began.elapsed() < RECOVERY);
-    scene.works();
-    bystander.noticed_nothing();
+/// Sends `/faulty` to another upstream, which has [`PATIENCE`] to answer.
+pub(crate) fn add_faulty(config: &mut Value, upstream: SocketAddr) {
+    let endpoints = json!([{"address": upstream.to_string()}]);
+    let cluster = json!({"name": "faulty", "protocol": "http1", "endpoints": endpoints});
+    config["clusters"].as_array_mut().expect("a list").push(cluster);
+    let route = json!({"cluster": "faulty", "timeout": PATIENCE_TEXT});
+    let route = json!({"match": {"path": "/faulty"}, "route": route});
+    let routes = &mut config["route_configs"][0]["virtual_hosts"][0]["routes"];
+    routes.as_array_mut().expect("a list").insert(0, route);
 }
 
 /// Lets a process have descriptors below this number.
@@ -189,15 +196,7 @@ fn fault_33_a_stopped_gateway_goes_on_where_it_was() {
 fn fault_34_a_stopped_upstream_process_is_a_timeout_until_it_goes_on() {
     // A second gateway is the upstream.
     let upstream = Scene::start("fault-34-upstream", |_| ());
-    let scene = Scene::start("fault-34", |config| {
-        let endpoints = json!([{"address": upstream.place.to_string()}]);
-        let cluster = json!({"name": "stopped", "protocol": "http1", "endpoints": endpoints});
-        config["clusters"].as_array_mut().expect("a list").push(cluster);
-        let route = json!({"cluster": "stopped", "timeout": PATIENCE_TEXT});
-        let route = json!({"match": {"path": "/faulty"}, "route": route});
-        let routes = &mut config["route_configs"][0]["virtual_hosts"][0]["routes"];
-        routes.as_array_mut().expect("a list").insert(0, route);
-    });
+    let scene = Scene::start("fault-34", |config| add_faulty(config, upstream.place));
     let mut bystander = Bystander::start(scene.place);
     let status = || {
         let mut client = Peer::connect(scene.place);

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hangu::telemetry::ProcessFacts;
 use hangu_tests::{
     Peer, Upstream,
     bolt::{self, Frame},
@@ -150,12 +151,15 @@ impl Scene {
         self.faulty.as_ref().expect("one with a script")
     }
 
-    /// Waits until this reason was counted at the faulty cluster.
-    pub(crate) fn counted(&self, reason: &str) {
-        let labels = ["cluster=\"main\"", &format!("reason=\"{reason}\"")];
-        wait::until(&format!("{reason} is counted"), || {
-            self.metric("hangu_upstream_errors_total", &labels) > 0.0
+    /// Waits until something was counted at the faulty cluster: this reason, once, and no other.
+    pub(crate) fn counted_once(&self, reason: &str) {
+        const ERRORS: &str = "hangu_upstream_errors_total{cluster=\"main\"";
+        let text = wait::until_some("a reason is counted", || {
+            let text = self.handle().metrics().render(&ProcessFacts::default());
+            text.contains(ERRORS).then_some(text)
         });
+        let counted: Vec<_> = text.lines().filter(|it| it.starts_with(ERRORS)).collect();
+        assert_eq!(counted, [format!("{ERRORS},reason=\"{reason}\"}} 1")]);
     }
 
     /// The fault is over: a second later at the latest its place serves again, and the bystander

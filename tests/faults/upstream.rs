@@ -46,7 +46,7 @@ fn gets(scene: &Scene, status: u16) {
 
 fn gives_502(scene: Scene, reason: &str) {
     gets(&scene, 502);
-    scene.counted(reason);
+    scene.counted_once(reason);
     scene.ends();
 }
 
@@ -55,7 +55,7 @@ fn is_cut_off(scene: Scene, reason: &str) {
     client.send(get("/faulty"));
     assert_eq!(client.read_head().status(), 200);
     assert_eq!(client.read_to_end().0, b"hello");
-    scene.counted(reason);
+    scene.counted_once(reason);
     scene.ends();
 }
 
@@ -138,6 +138,7 @@ on_every_driver! {
         let began = Instant::now();
         gets(&scene, 504);
         took_patience(began);
+        scene.counted_once("connect_timed_out");
         let listener = kept.remove(0);
         drop(kept);
         let _upstream = serve_echo(listener, Kind::Http);
@@ -150,6 +151,7 @@ on_every_driver! {
         let began = Instant::now();
         gets(&scene, 502);
         assert!(began.elapsed() < DELAY_MAX);
+        scene.counted_once("connect_failed");
         let _upstream = serve_echo(socket, Kind::Http);
         scene.ends();
     }
@@ -187,9 +189,7 @@ on_every_driver! {
 
     fn fault_14_garbage_instead_of_a_head_gives_502(driver) {
         let script = breaks_off("\0\u{1}\u{2} this is no HTTP\r\n\r\n", Ending::Closed);
-        let scene = Scene::http(driver, script, |it| it);
-        gets(&scene, 502);
-        scene.ends();
+        gives_502(Scene::http(driver, script, |it| it), "version_not_supported");
     }
 
     fn fault_15_what_comes_after_a_response_reaches_nobody(driver) {
@@ -254,9 +254,7 @@ on_every_driver! {
             // The gateway closes before it has all.
             let _ = peer.try_send(format!("HTTP/1.1 200 OK\r\n{}\r\n", field.repeat(5000)));
         };
-        let scene = Scene::http(driver, script, |it| it);
-        gets(&scene, 502);
-        scene.ends();
+        gives_502(Scene::http(driver, script, |it| it), "fields_too_large");
     }
 
     fn fault_19_informational_responses_without_end_give_502(driver) {
@@ -289,6 +287,7 @@ on_every_driver! {
         // What may have been worked on is not sent twice.
         client.send(post("/faulty", b"x"));
         assert_eq!(client.read_response("POST").text(), "second");
+        scene.counted_once("upstream_closed");
         scene.ends();
     }
 }

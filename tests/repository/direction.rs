@@ -35,6 +35,18 @@ const NOT_IN_CODECS: [&str; 14] = [
     "socket2",
 ];
 
+/// What only the gateway's module `clock` may name. Sleeping is left to the drivers, which go by
+/// `CLOCK_MONOTONIC`.
+const CLOCKS: [&str; 7] = [
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "tokio::time::Instant",
+    "monoio::time::Instant",
+    "libc::clock_gettime",
+    "libc::gettimeofday",
+    "libc::time",
+];
+
 /// What the configuration may not name: texts are handed to it.
 const NOT_IN_CONFIG: [&str; 10] = [
     "std::io",
@@ -66,6 +78,7 @@ const MODULES: [&str; 19] = [
     "worker",
     "swap",
     "start",
+    "swap",
     "control",
     "demo",
     "cli",
@@ -104,6 +117,28 @@ fn codecs_do_no_io_and_read_no_clock() {
 #[test]
 fn the_configuration_does_no_io() {
     nothing_names("config", &NOT_IN_CONFIG);
+}
+
+#[test]
+fn one_module_of_the_gateway_reads_the_clock_and_takes_the_one_that_nobody_sets() {
+    let sources = root().join("gateway/src");
+    let mut wrong = Vec::new();
+    for file in rust_files(&sources) {
+        let inside = file.strip_prefix(&sources).expect("a file below the sources");
+        let is_clock = inside == Path::new("clock.rs");
+        for (line, path) in paths(&file) {
+            let may_be_named = match path.rsplit_once("ClockId::") {
+                Some((_, "Monotonic")) => is_clock,
+                // The time that the processor spent is no clock.
+                Some((_, name)) => name == "ProcessCPUTime",
+                None => is_clock || !CLOCKS.iter().any(|it| is_or_is_in(&path, it)),
+            };
+            if !may_be_named {
+                wrong.push(format!("gateway/src/{}:{line}: {path}", inside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "only `clock` reads clocks:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -161,11 +196,15 @@ fn the_architecture_page_tells_the_same_order() {
     }
 }
 
+fn is_or_is_in(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|it| it.is_empty() || it.starts_with("::"))
+}
+
 fn nothing_names(name: &str, forbidden: &[&str]) {
     let mut wrong = Vec::new();
     for (file, line, path) in named_in(&root().join(name).join("src")) {
         for not in forbidden {
-            if path == *not || path.starts_with(&format!("{not}::")) {
+            if is_or_is_in(&path, not) {
                 wrong.push(format!("{file}:{line}: {name} may not name {path}"));
             }
         }

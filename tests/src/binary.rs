@@ -1,6 +1,6 @@
 //! The gateway's binary.
 
-use std::{fs, net::SocketAddr, net::TcpListener, path::PathBuf, process::Command};
+use std::{ffi::OsString, fs, net::SocketAddr, net::TcpListener, path::PathBuf, process::Command};
 
 use crate::{
     http::Message,
@@ -78,7 +78,19 @@ pub struct Running {
 impl Running {
     /// Starts it and waits until it is ready. The configuration is completed with an admin
     /// address.
-    pub fn start(name: &str, mut config: Value) -> Self {
+    pub fn start(name: &str, config: Value) -> Self {
+        let start = |command: &[OsString]| {
+            Process::start("hangu", Command::new(&command[0]).args(&command[1..]))
+        };
+        Self::start_by(name, config, start)
+    }
+
+    /// As [`Running::start`], where the test starts the process of this command itself.
+    pub fn start_by(
+        name: &str,
+        mut config: Value,
+        start: impl FnOnce(&[OsString]) -> Process,
+    ) -> Self {
         let directory = Directory::new(name);
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         config["admin"] = serde_json::json!({"address": admin.to_string()});
@@ -88,7 +100,7 @@ impl Running {
         // JSON is YAML.
         let file = directory.write("hangu.yaml", &config.to_string());
         let process =
-            Process::start("hangu", Command::new(binary()).args(["run", "--config"]).arg(file));
+            start(&[binary().into(), "run".into(), "--config".into(), file.into_os_string()]);
         let mut running = Self { process, admin, directory, config };
         running.wait_until_ready();
         running

@@ -17,6 +17,8 @@ pub enum Answer {
     Addresses(Vec<IpAddr>, u32),
     /// These services: priority, weight, port, host; with a time to live in seconds.
     Services(Vec<(u16, u16, u16, String)>, u32),
+    /// The server cannot tell (SERVFAIL).
+    Failure,
     /// There is no such name.
     NoName,
     /// Bytes that are no answer.
@@ -108,6 +110,7 @@ impl State {
                     records.push((SRV, ttl, data));
                 }
             }
+            Answer::Failure => code = 2,
             Answer::NoName => code = 3,
             Answer::Garbage => return Some(vec![0xff; 7]),
             Answer::Silence => return None,

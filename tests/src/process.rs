@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,6 +15,7 @@ pub struct Process {
     child: Child,
     name: String,
     output: Arc<Mutex<String>>,
+    unread: Option<(ChildStdout, ChildStderr)>,
     readers: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -32,6 +33,20 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn start_with(name: &str, command: &mut Command, stdin: Stdio) -> Self {
+        let mut process = Self::spawn(name, command, stdin);
+        process.read();
+        process
+    }
+
+    /// As [`Process::start`], but nobody reads its output until [`Process::read`].
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_unread(name: &str, command: &mut Command) -> Self {
+        Self::spawn(name, command, Stdio::piped())
+    }
+
+    fn spawn(name: &str, command: &mut Command, stdin: Stdio) -> Self {
         let mut child = command
             .stdin(stdin)
             .stdout(Stdio::piped())
@@ -41,8 +56,14 @@ impl Process {
         let output = Arc::new(Mutex::new(String::new()));
         let stdout = child.stdout.take().expect("a pipe");
         let stderr = child.stderr.take().expect("a pipe");
-        let readers = vec![gather(stdout, &output), gather(stderr, &output)];
-        Self { child, name: name.to_owned(), output, readers }
+        let unread = Some((stdout, stderr));
+        Self { child, name: name.to_owned(), output, unread, readers: Vec::new() }
+    }
+
+    /// Gathers its output from now on.
+    pub fn read(&mut self) {
+        let Some((stdout, stderr)) = self.unread.take() else { return };
+        self.readers = vec![gather(stdout, &self.output), gather(stderr, &self.output)];
     }
 
     /// The process id.
@@ -53,6 +74,11 @@ impl Process {
     /// All that the process wrote so far, standard error included.
     pub fn output(&self) -> String {
         self.output.lock().expect("no poison").clone()
+    }
+
+    /// Whether what it wrote so far contains the text.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.output.lock().expect("no poison").contains(text)
     }
 
     /// Waits for a line that contains the text, and gives it back.

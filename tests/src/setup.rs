@@ -223,7 +223,7 @@ impl Running {
         };
         let bound = control::bind(&admin).expect("a free port");
         let address = bound.address().expect("on TCP");
-        let access = control::token::provide(&admin, &bound).expect("a token");
+        let access = control::token::provide(&admin, &bound, None).expect("a token");
         let settings = control::Settings {
             admin: bound,
             access,
@@ -231,6 +231,7 @@ impl Running {
             files: None,
             log: None,
             service,
+            lineage: control::Lineage::default(),
         };
         let handle = Arc::new(self.handle().clone());
         (control::start(settings, handle).expect("the control thread"), address)

@@ -291,8 +291,9 @@ fn a_damaged_snapshot_is_refused_and_never_panics() {
     let good = peer.codec.freeze(peer.now);
     for at in 0..good.state.len() {
         for change in [1, 0x80, 0xff] {
-            let mut frozen = good.clone();
-            frozen.state[at] ^= change;
+            let mut state = good.state.to_vec();
+            state[at] ^= change;
+            let frozen = hangu_codecs::Frozen { state: state.into(), ..good.clone() };
             let thawed = hangu_codecs::Protocol::thaw(&frozen, &peer.limits, peer.now);
             if let Ok(mut codec) = thawed {
                 assert!(codec.open().is_ok() || codec.is_finished() || codec.in_flight() == 0);

@@ -59,6 +59,7 @@ pub(crate) fn resolve(
         listeners,
         route_configs,
         clusters,
+        origin: crate::Origin::default(),
     };
     listener::check_addresses(&config, &mut check);
     listener::check_protocols(&config, file, &mut check);

@@ -61,6 +61,9 @@ pub struct Config {
     pub route_configs: Vec<RouteConfig>,
     /// Clusters; routes name them by index.
     pub clusters: Vec<Cluster>,
+    /// The texts that it was read from.
+    #[serde(skip)]
+    pub origin: crate::Origin,
 }
 
 /// How workers talk to the kernel.

@@ -5,11 +5,13 @@
 
 mod check;
 mod diff;
+mod follow;
 mod manual;
 mod preflight;
 mod remote;
 mod run;
 mod stop;
+mod upgrade;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -60,6 +62,9 @@ impl From<Exit> for ExitCode {
 struct Line {
     #[command(subcommand)]
     command: Option<Command>,
+    /// The socket of the running gateway that this process is to take over. Given by that one.
+    #[arg(long, global = true, hide = true, value_name = "PATH")]
+    take_over: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,6 +104,20 @@ enum Command {
         /// How it is shown.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
+    },
+    /// Hands a running gateway over to another build of it: listening sockets, connections and
+    /// requests in flight move to a new process. Ends well only when that one serves and the old one
+    /// is gone; the last line is the new process id.
+    Upgrade {
+        #[command(flatten)]
+        remote: Remote,
+        /// The program of the new process. Default: the file that the running one was started from,
+        /// which may be another one since.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+        /// Shows each phase with its time as it ends.
+        #[arg(long)]
+        watch: bool,
     },
     /// Takes an endpoint of a running gateway out of service, or brings it back.
     Endpoint {
@@ -211,10 +230,14 @@ pub fn main() -> Exit {
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
     };
+    let take_over = line.take_over.as_deref();
     match line.command {
-        None => demo_command(&default_demo()),
-        Some(Command::Demo(args)) => demo_command(&args),
-        Some(Command::Run { config }) => run::run(&config),
+        None => demo_command(&default_demo(), take_over),
+        Some(Command::Demo(args)) => demo_command(&args, take_over),
+        Some(Command::Run { config }) => run::run(&config, take_over),
+        Some(Command::Upgrade { remote, binary, watch }) => {
+            with(remote.client(), |it| upgrade::upgrade(it, binary.as_deref(), watch))
+        }
         Some(Command::Check { config, format, diff, against, place }) => {
             let as_json = format == Format::Json;
             match diff {
@@ -278,7 +301,7 @@ fn endpoint_command(command: EndpointCommand) -> Exit {
     with(remote.client(), |it| remote::endpoint(it, &cluster, address, is_draining))
 }
 
-fn demo_command(args: &DemoArgs) -> Exit {
+fn demo_command(args: &DemoArgs, take_over: Option<&Path>) -> Exit {
     if args.print_config {
         print!("{}", demo::yaml(args.ports(), None));
         return Exit::Ok;
@@ -286,7 +309,7 @@ fn demo_command(args: &DemoArgs) -> Exit {
     if args.try_bolt {
         return try_bolt(args.bolt_port);
     }
-    run::demo(args.ports())
+    run::demo(args.ports(), take_over)
 }
 
 fn try_bolt(port: u16) -> Exit {

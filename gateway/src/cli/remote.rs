@@ -161,7 +161,7 @@ pub(super) fn endpoint(
 }
 
 /// A name as one step of a path (RFC 3986 §3.3).
-fn escaped(name: &str) -> String {
+pub(super) fn escaped(name: &str) -> String {
     let mut text = String::new();
     for byte in name.bytes() {
         match byte {

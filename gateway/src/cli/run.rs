@@ -8,30 +8,44 @@ use std::time::Duration;
 
 use hangu_config::{Config, LogLevel, Source};
 
-use super::{Exit, check, fail, preflight};
+use super::{Exit, check, fail, follow, preflight};
 use crate::control::files::{self, Loaded, Seen};
 use crate::control::systemd::{self, Service};
-use crate::control::{self, Bound, ProcessLog, log, signals, token};
+use crate::control::{self, Access, Bound, Lineage, ProcessLog, log, signals, token};
 use crate::demo::{self, Ports};
 use crate::io::{DriverChoice, DriverKind};
 use crate::listener::Inherited;
 use crate::start::Gateway;
+use crate::swap::{SocketName, Successor};
 
 /// Runs a gateway with a configuration from files.
-pub(super) fn run(path: &Path) -> Exit {
+pub(super) fn run(path: &Path, take_over: Option<&Path>) -> Exit {
     // SAFETY: this is the first thing that the process does.
     let manager = unsafe { systemd::take_environment() };
     signals::block();
+    let successor = match follow::meet(take_over) {
+        Ok(successor) => successor,
+        Err(exit) => return exit,
+    };
     let Loaded { result, seen } = files::load(path);
     match result {
-        Ok(config) => serve(config, Some((path.to_owned(), seen)), manager, |_, _| {}),
-        Err(error) => check::refuse(error),
+        Ok(config) => {
+            let files = Some((path.to_owned(), seen));
+            let launch = Launch { config, files, manager, successor, lineage: lineage() };
+            serve(launch, |_, _| {})
+        }
+        Err(error) => follow::refuse(successor.as_ref(), error),
     }
 }
 
 /// Runs the demo: a gateway, and upstreams in a child process.
-pub(super) fn demo(ports: Ports) -> Exit {
+pub(super) fn demo(ports: Ports, take_over: Option<&Path>) -> Exit {
     signals::block();
+    match follow::meet(take_over) {
+        Ok(None) => {}
+        Ok(Some(successor)) => return follow_demo(ports, successor),
+        Err(exit) => return exit,
+    }
     // Looked at before the upstreams are started, whose ports matter to nobody else.
     let shown = match demo_config(ports, None) {
         Ok(config) => config,
@@ -45,13 +59,83 @@ pub(super) fn demo(ports: Ports) -> Exit {
         Ok(upstreams) => upstreams,
         Err(error) => return fail(Exit::Unavailable, format!("the demo's upstreams: {error}")),
     };
+    let mut lineage = lineage();
+    lineage.words.demo = serde_json::to_string(&upstreams.addresses).ok();
+    if let Ok(life) = upstreams.life().try_clone_to_owned() {
+        lineage.sockets.push((SocketName::DemoLife, life));
+    }
     let program = std::env::current_exe().map_or("hangu".into(), |it| it.display().to_string());
     match demo_config(ports, Some(upstreams.addresses)) {
-        Ok(config) => serve(config, None, Default::default(), |gateway, admin| {
-            print!("{}", demo::hints(ports_in_use(ports, gateway, admin), &program));
-        }),
+        Ok(config) => {
+            let launch = Launch { lineage, ..Launch::of(config) };
+            serve(launch, |gateway, admin| {
+                print!("{}", demo::hints(ports_in_use(ports, gateway, admin), &program));
+            })
+        }
         Err(exit) => exit,
     }
+}
+
+/// Takes a running demo over; its upstreams go on.
+fn follow_demo(ports: Ports, successor: Successor) -> Exit {
+    let addresses = successor.welcome.demo.as_deref().map(serde_json::from_str);
+    let Some(Ok(addresses)) = addresses else {
+        successor.refuse("the running gateway is no demo");
+        return fail(Exit::Usage, "the running gateway is no demo");
+    };
+    match demo_config(ports, Some(addresses)) {
+        Ok(config) => {
+            let launch = Launch { successor: Some(successor), ..Launch::of(config) };
+            serve(launch, |_, _| {})
+        }
+        Err(exit) => {
+            successor.refuse("its own configuration of the demo is wrong");
+            exit
+        }
+    }
+}
+
+/// What a gateway is started from.
+struct Launch {
+    config: Config,
+    /// Where the configuration came from.
+    files: Option<(PathBuf, Seen)>,
+    /// The service manager, and sockets that came with the start.
+    manager: (Service, Inherited),
+    /// The running gateway that this process is to follow.
+    successor: Option<Successor>,
+    lineage: Lineage,
+}
+
+impl Launch {
+    fn of(config: Config) -> Self {
+        let manager = Default::default();
+        Self { config, files: None, manager, successor: None, lineage: lineage() }
+    }
+}
+
+/// A gateway that serves, before anyone can ask anything of it.
+pub(super) struct Stand {
+    pub(super) gateway: Gateway,
+    pub(super) admin: Bound,
+    pub(super) access: Access,
+    pub(super) lineage: Lineage,
+}
+
+/// How this process was started, for one that is to follow it.
+fn lineage() -> Lineage {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("hangu"));
+    let mut arguments = Vec::new();
+    let mut given = std::env::args_os().skip(1);
+    while let Some(argument) = given.next() {
+        if argument == "--take-over" {
+            // And its value.
+            given.next();
+        } else {
+            arguments.push(argument);
+        }
+    }
+    Lineage { program, arguments, ..Lineage::default() }
 }
 
 /// The ports that the system chose where port 0 was asked for.
@@ -103,40 +187,40 @@ fn take_admin(config: &Config, problems: &[String]) -> Result<Bound, Exit> {
 
 /// Runs a gateway to its end, the last line of its log included. `ready` is called when it takes
 /// traffic, with the TCP address of the admin API if it has one.
-fn serve(
-    config: Config,
-    files: Option<(PathBuf, Seen)>,
-    manager: (Service, Inherited),
-    ready: impl FnOnce(&Gateway, Option<SocketAddr>),
-) -> Exit {
-    let log = match start_log(&config) {
+fn serve(launch: Launch, ready: impl FnOnce(&Gateway, Option<SocketAddr>)) -> Exit {
+    let log = match start_log(&launch.config) {
         Ok(log) => log,
         Err(exit) => return exit,
     };
-    let exit = serve_logged(config, files, manager, &log, ready);
+    let exit = serve_logged(launch, &log, ready);
     log.flush();
     exit
 }
 
+/// Starts a gateway on sockets of its own, and on those that came with the start.
+fn start(config: Config, inherited: &mut Inherited, lineage: Lineage) -> Result<Stand, Exit> {
+    let admin = look(&config, inherited)?;
+    let access = token::provide(&config.admin, &admin, None)
+        .map_err(|error| fail(Exit::Unavailable, format!("no random token: {error}")))?;
+    let choice = driver_choice(config.driver);
+    let gateway = Gateway::start_on(config, choice, inherited)
+        .map_err(|error| fail(Exit::Unavailable, error))?;
+    Ok(Stand { gateway, admin, access, lineage })
+}
+
 fn serve_logged(
-    config: Config,
-    files: Option<(PathBuf, Seen)>,
-    (service, mut inherited): (Service, Inherited),
+    launch: Launch,
     log: &ProcessLog,
     ready: impl FnOnce(&Gateway, Option<SocketAddr>),
 ) -> Exit {
-    let admin = match look(&config, &inherited) {
-        Ok(admin) => admin,
+    let Launch { config, files, manager: (service, mut inherited), successor, lineage } = launch;
+    let stand = match successor {
+        None => start(config, &mut inherited, lineage),
+        Some(successor) => follow::follow(&config, successor, &service, log, lineage),
+    };
+    let Stand { gateway, admin, access, lineage } = match stand {
+        Ok(stand) => stand,
         Err(exit) => return exit,
-    };
-    let access = match token::provide(&config.admin, &admin) {
-        Ok(access) => access,
-        Err(error) => return fail(Exit::Unavailable, format!("no random token: {error}")),
-    };
-    let choice = driver_choice(config.driver);
-    let gateway = match Gateway::start_on(config, choice, &mut inherited) {
-        Ok(gateway) => gateway,
-        Err(error) => return fail(Exit::Unavailable, error),
     };
     let (admin_name, admin_address) = (admin.to_string(), admin.address());
     for address in inherited.addresses() {
@@ -151,6 +235,7 @@ fn serve_logged(
         files,
         log: log_of_control,
         service,
+        lineage,
     };
     let control = match control::start(settings, Arc::new(gateway.handle().clone())) {
         Ok(control) => control,
@@ -176,7 +261,7 @@ fn serve_logged(
 }
 
 /// Workers that the gateway will start.
-fn workers(config: &Config) -> usize {
+pub(super) fn workers(config: &Config) -> usize {
     let cores = || core_affinity::get_core_ids().map_or(1, |it| it.len().max(1));
     config.workers.map_or_else(cores, NonZeroUsize::get)
 }
@@ -191,7 +276,7 @@ fn announce(gateway: &Gateway, admin: &str) {
     tracing::info!("{} workers on {kind}{because}; admin on {admin}", drivers.len());
 }
 
-fn driver_choice(driver: hangu_config::Driver) -> DriverChoice {
+pub(super) fn driver_choice(driver: hangu_config::Driver) -> DriverChoice {
     match driver {
         hangu_config::Driver::Auto => DriverChoice::Auto,
         hangu_config::Driver::IoUring => DriverChoice::IoUring,

@@ -30,6 +30,16 @@ impl Budget {
         Self { tokens: per_second(settings, workers), filled_at: now }
     }
 
+    /// Hundredths of a try that are left.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Goes on with what was left of another one.
+    pub fn set_tokens(&mut self, tokens: u64) {
+        self.tokens = tokens.min(TRIES_MAX * TRY);
+    }
+
     /// A request was given to the cluster.
     #[inline]
     pub fn deposit(&mut self, settings: RetryBudget) {

@@ -162,6 +162,37 @@ impl Load {
         Some(to)
     }
 
+    /// A connection that another owner accepted is this worker's now, however many there are.
+    pub fn adopt(&self, listener: usize, worker: usize) {
+        if let Some(ListenerLoad { open, .. }) = self.by_listener.get(listener) {
+            open.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(load) = self.by_worker.get(worker) {
+            load.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// So is one to a cluster.
+    pub fn adopt_upstream(&self, cluster: usize) {
+        if let Some(load) = self.by_cluster.get(cluster) {
+            load.open.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// And a request in flight that was counted where requests are limited.
+    pub fn adopt_request(&self, listener: usize) {
+        if let Some(load) = self.by_listener.get(listener) {
+            load.requests.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// And at its cluster.
+    pub fn adopt_upstream_request(&self, cluster: usize) {
+        if let Some(load) = self.by_cluster.get(cluster) {
+            load.requests.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// The worker with the fewest connections; `worker` unless another one has fewer.
     fn least(&self, worker: usize) -> Option<usize> {
         let own = self.by_worker.get(worker)?.load(Ordering::Relaxed);

@@ -222,6 +222,15 @@ impl Connection {
         (slot.generation == stream.generation).then_some(slot.exchange)
     }
 
+    /// All streams that belong to an exchange.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, (u32, u32))> + '_ {
+        let slots = self.exchanges.iter().zip(0..);
+        slots.filter_map(|(slot, index)| {
+            let StreamSlot { generation, exchange } = (*slot)?;
+            Some((StreamId { slot: index, generation }, exchange))
+        })
+    }
+
     /// Takes a stream apart from its exchange.
     pub fn part(&mut self, stream: StreamId) {
         let Some(place) = self.exchanges.get_mut(stream.slot as usize) else { return };

@@ -141,6 +141,16 @@ impl<T> Slab<T> {
         })
     }
 
+    /// All values from this index on, with their names.
+    pub fn iter_from(&self, index: u32) -> impl Iterator<Item = (Id<T>, &T)> {
+        let chunk = index as usize / CHUNK;
+        let before = chunk.saturating_mul(CHUNK) as u32;
+        let places = self.chunks.iter().skip(chunk).flatten().zip(before..);
+        places.filter(move |it| it.1 >= index).filter_map(|(place, index)| {
+            Some((Id::new(index, place.generation), place.value.as_ref()?))
+        })
+    }
+
     /// All values with their names, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
         self.chunks.iter_mut().flatten().zip(0..).filter_map(|(place, index)| {
@@ -201,6 +211,11 @@ mod tests {
         assert_eq!(slab.get(ids[0]), None);
         let in_its_place = again.iter().find(|it| it.index == ids[0].index).unwrap();
         assert_eq!(std::ptr::from_ref(slab.get(*in_its_place).unwrap()), first);
+        let later: Vec<_> = slab.iter_from(100).map(|(id, _)| id.index).collect();
+        assert_eq!(
+            later,
+            slab.iter().map(|it| it.0.index).filter(|it| *it >= 100).collect::<Vec<_>>()
+        );
         let named: Vec<_> = slab.iter().map(|(id, value)| (id, *value)).collect();
         assert_eq!(named.len(), slab.len());
         assert!(named.iter().all(|(id, value)| slab.get(*id) == Some(value)));

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +86,8 @@ enum Action {
     Reopen,
     Drain,
     Undrain,
+    Upgrade,
+    UpgradeReport,
     Stop,
 }
 
@@ -107,6 +111,7 @@ const ENDPOINTS: &[Endpoint] = &[
         "open connections (?limit=100, at most 10000; listener=, cluster=, peer=)",
     ),
     get("/log", Action::Log, "the level of the log"),
+    get("/upgrade", Action::UpgradeReport, "how the last upgrade went, or how far it is"),
     get("/version", Action::Version, "version and workers"),
     post("/reload", Action::Reload, "loads the configuration again (?dry_run=true only checks it)"),
     post("/config/diff", Action::Compare, "how the configuration in the body would differ"),
@@ -118,6 +123,11 @@ const ENDPOINTS: &[Endpoint] = &[
         "lets an endpoint get no new requests",
     ),
     post("/clusters/NAME/endpoints/ADDRESS/undrain", Action::Undrain, "lets it get them again"),
+    post(
+        "/upgrade",
+        Action::Upgrade,
+        "hands over to a new process (?program=PATH; default: the file of this one)",
+    ),
     post("/stop", Action::Stop, "graceful stop (?grace_seconds=N; default: drain_timeout)"),
 ];
 
@@ -143,7 +153,7 @@ pub(super) fn admit(request: &Request, desk: &Desk) -> Result<&'static Endpoint,
 }
 
 /// Answers one request that was admitted.
-pub(super) async fn answer(endpoint: &Endpoint, request: Request, desk: &Desk) -> Response {
+pub(super) async fn answer(endpoint: &Endpoint, request: Request, desk: &Rc<Desk>) -> Response {
     let answered = match endpoint.action {
         Action::Ready => Ok(ready(desk.is_ready())),
         Action::Live => Ok(text(StatusCode::OK, "live\n".to_owned())),
@@ -162,6 +172,8 @@ pub(super) async fn answer(endpoint: &Endpoint, request: Request, desk: &Desk) -
         Action::Reopen => Ok(reopen(desk)),
         Action::Drain => drain(&request.path, true, desk),
         Action::Undrain => drain(&request.path, false, desk),
+        Action::Upgrade => upgrade(&request.query, desk),
+        Action::UpgradeReport => Ok(json(&desk.upgrader.report())),
         Action::Stop => stop(&request.query, desk),
     };
     answered.unwrap_or_else(|refused| refused)
@@ -226,12 +238,19 @@ fn ready(is_ready: bool) -> Response {
     }
 }
 
-fn metrics(desk: &Desk) -> Response {
+/// All that is counted, with what the processes before counted.
+pub(super) fn render_metrics(desk: &Desk) -> String {
     let metrics = desk.gateway.metrics();
     see_rings(&metrics);
     let mut body = metrics.render(&process_facts(desk.is_ready()));
     desk.reloader.render(&mut body);
     desk.endpoints.render(&mut body);
+    desk.upgrader.render(&mut body);
+    desk.upgrader.totals.add_to(body)
+}
+
+fn metrics(desk: &Desk) -> Response {
+    let body = render_metrics(desk);
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     Response { status: StatusCode::OK, content_type, allow: None, body }
 }
@@ -322,6 +341,27 @@ fn compare(body: &Bytes, desk: &Desk) -> Result<Response, Response> {
     match serde_json::from_slice::<Canonical>(body) {
         Ok(new) => Ok(json(&desk.reloader.compare(&new))),
         Err(error) => Err(bad(&format!("the body is no configuration: {error}"))),
+    }
+}
+
+#[derive(Serialize)]
+struct UpgradeBegun {
+    old_pid: u32,
+}
+
+fn upgrade(query: &str, desk: &Rc<Desk>) -> Result<Response, Response> {
+    let mut query = Query::parse(query)?;
+    let program = query.take("program").map(PathBuf::from);
+    query.end("program")?;
+    if program.as_ref().is_some_and(|it| !it.is_absolute()) {
+        return Err(bad("program is an absolute path"));
+    }
+    match desk.upgrader.begin(desk, program, "admin API") {
+        Ok(()) => {
+            let begun = UpgradeBegun { old_pid: std::process::id() };
+            Ok(Response { status: StatusCode::ACCEPTED, ..json(&begun) })
+        }
+        Err(busy) => Err(text(StatusCode::CONFLICT, format!("{busy}\n"))),
     }
 }
 

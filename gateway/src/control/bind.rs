@@ -3,11 +3,14 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use hangu_config::Admin;
+
+use crate::swap::SocketName;
 
 /// The address of the admin API, taken.
 #[derive(Debug)]
@@ -25,6 +28,43 @@ impl Bound {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(..) => None,
+        }
+    }
+}
+
+impl Bound {
+    /// A second descriptor, with the name that it has for a successor.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(super) fn again(&self) -> io::Result<(SocketName, OwnedFd)> {
+        Ok(match self {
+            Self::Tcp(listener) => (SocketName::Admin(None), listener.try_clone()?.into()),
+            Self::Unix(listener, file) => {
+                let path = file.path.to_str().map(str::to_owned);
+                (SocketName::Admin(path), listener.try_clone()?.into())
+            }
+        })
+    }
+
+    /// The socket that a predecessor listened on, if it is where the configuration wants it.
+    pub fn inherit(admin: &Admin, name: &SocketName, socket: OwnedFd) -> Option<Self> {
+        match (admin, name) {
+            (Admin::Tcp { address, .. }, SocketName::Admin(None)) => {
+                let listener = TcpListener::from(socket);
+                let bound = listener.local_addr().ok()?;
+                let is_same = bound.ip() == address.ip()
+                    && (address.port() == 0 || address.port() == bound.port());
+                is_same.then_some(Self::Tcp(listener))
+            }
+            (Admin::Unix { path }, SocketName::Admin(Some(name)))
+                if path.to_str() == Some(name) =>
+            {
+                let found = fs::symlink_metadata(path).ok()?;
+                let file = OwnFile { path: path.clone(), device: found.dev(), inode: found.ino() };
+                Some(Self::Unix(UnixListener::from(socket), file))
+            }
+            _ => None,
         }
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::systemd::Service;
-use super::{Access, Inspect, ProcessLog, endpoints::Endpoints, reload::Reloader};
+use super::{
+    Access, Inspect, ProcessLog, endpoints::Endpoints, reload::Reloader, upgrade::Upgrader,
+};
 
 /// What the control thread works with.
 pub(super) struct Desk {
@@ -14,6 +16,7 @@ pub(super) struct Desk {
     /// DNS and health checks.
     pub(super) endpoints: Rc<Endpoints>,
     pub(super) access: Access,
+    pub(super) upgrader: Rc<Upgrader>,
     /// The service manager.
     pub(super) service: Rc<Service>,
     /// The log of the process; `None` for a gateway inside another process (tests).

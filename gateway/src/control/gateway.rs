@@ -15,6 +15,7 @@ use crate::{
     exchange::Core,
     snapshot::Snapshot,
     start::Handle,
+    swap,
     telemetry::Metrics,
 };
 
@@ -92,6 +93,14 @@ impl Inspect for Handle {
 
     fn pulses(&self) -> Vec<Answer<()>> {
         (0..self.workers()).map(|it| ask(self, it, |_| ())).collect()
+    }
+
+    fn give(
+        &self,
+        order: swap::Order,
+        tell: &mut dyn FnMut(&swap::Report),
+    ) -> Result<swap::Given, swap::Refusal> {
+        swap::give(self, order, tell)
     }
 
     fn stop(&self, grace: Duration) {

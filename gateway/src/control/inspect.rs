@@ -10,7 +10,7 @@ use hangu_config::{Balance, Config};
 use serde::Serialize;
 
 use crate::snapshot::{ClusterPlace, Member, Roster};
-use crate::{snapshot::Snapshot, telemetry::Metrics};
+use crate::{snapshot::Snapshot, swap, telemetry::Metrics};
 
 /// An answer that workers give in their own time.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -62,6 +62,17 @@ pub trait Inspect: Send + Sync + 'static {
 
     /// Counts the versions that were published: configurations, endpoints, health, draining.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// Hands over to another process; blocks until that owns all, or until it is clear that it will
+    /// not.
+    ///
+    /// # Errors
+    /// Why this process goes on.
+    fn give(
+        &self,
+        order: swap::Order,
+        tell: &mut dyn FnMut(&swap::Report),
+    ) -> Result<swap::Given, swap::Refusal>;
 
     /// Stops: after the `drain_delay` no new connections and requests, those in flight get `grace`
     /// to end; without a grace there is no delay either. Comes back at once; a second call with a

@@ -27,6 +27,8 @@ mod server;
 pub mod signals;
 pub mod systemd;
 pub mod token;
+mod totals;
+mod upgrade;
 
 use std::io;
 use std::path::PathBuf;
@@ -43,12 +45,14 @@ pub use inspect::{
 };
 pub use log::ProcessLog;
 pub use token::Access;
+pub use upgrade::{Birth, Lineage};
 
 use desk::Desk;
 use endpoints::Endpoints;
 use files::Seen;
 use reload::Reloader;
 use systemd::Service;
+use upgrade::Upgrader;
 
 /// The running control thread. Ends when it is dropped.
 #[derive(Debug)]
@@ -74,6 +78,8 @@ pub struct Settings {
     pub log: Option<ProcessLog>,
     /// The service manager.
     pub service: Service,
+    /// What is needed to hand over to another process, and what came from one.
+    pub lineage: Lineage,
 }
 
 /// Starts the control thread.
@@ -91,12 +97,19 @@ pub fn start(settings: Settings, gateway: Arc<dyn Inspect>) -> io::Result<Contro
 }
 
 async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiver<bool>) {
-    let Settings { admin, access, with_signals, files, log, service } = settings;
+    let Settings { admin, access, with_signals, files, log, service, mut lineage } = settings;
     let service = Rc::new(service);
     let reloader = Reloader::new(Arc::clone(&gateway), Rc::clone(&service), files, log.clone());
     let endpoints = Endpoints::new(Arc::clone(&gateway));
     tokio::task::spawn_local(Rc::clone(&endpoints).run());
-    let desk = Rc::new(Desk { gateway, reloader, endpoints, access, log, service });
+    let is_successor = lineage.birth.is_some();
+    lineage.words.admin_token = access.made_here();
+    match admin.again() {
+        Ok(socket) => lineage.sockets.push(socket),
+        Err(error) => tracing::warn!("a successor will not get the admin address: {error}"),
+    }
+    let upgrader = Upgrader::new(lineage);
+    let desk = Rc::new(Desk { upgrader, gateway, reloader, endpoints, access, log, service });
     tokio::task::spawn_local(systemd::follow(Rc::clone(&desk)));
     if with_signals {
         match signals::take() {
@@ -106,6 +119,12 @@ async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiv
     }
     let watching = Rc::clone(&desk);
     tokio::task::spawn_local(async move { watching.reloader.watch().await });
+    if is_successor && desk.reloader.has_files() {
+        // What was taken over runs with the configuration of the process before; the files have
+        // been checked, and go before.
+        let desk = Rc::clone(&desk);
+        tokio::task::spawn_local(async move { desk.reloader.reload(false, "upgrade").await });
+    }
     server::serve(admin, desk, ended).await;
 }
 

@@ -123,7 +123,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     drop(place);
 }
 
-async fn serve_one(request: Request<Incoming>, desk: &Desk) -> Response<Full<Bytes>> {
+async fn serve_one(request: Request<Incoming>, desk: &Rc<Desk>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let bytes = |name| head.headers.get(name).map(|it| it.as_bytes().to_vec());
     let mut request = api::Request {
@@ -201,7 +201,7 @@ mod tests {
     use crate::control::systemd::Service;
     use crate::control::{
         Answer, BindError, ConnectionFilter, ConnectionView, Control, FilteredConnection, Inspect,
-        Settings, Side, bind, start, token,
+        Lineage, Settings, Side, bind, start, token,
     };
     use crate::snapshot::{Discovered, Snapshot};
     use crate::telemetry::{Counters, Layout, Metrics};
@@ -290,6 +290,14 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             true
         }
 
+        fn give(
+            &self,
+            _: crate::swap::Order,
+            _: &mut dyn FnMut(&crate::swap::Report),
+        ) -> Result<crate::swap::Given, crate::swap::Refusal> {
+            Err(crate::swap::Refusal::Stopping)
+        }
+
         fn reopen_log(&self) {
             self.reopened.fetch_add(1, Ordering::SeqCst);
         }
@@ -340,10 +348,11 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
 
     fn settings(admin: &Admin) -> Settings {
         let admin_bound = bind(admin).unwrap();
-        let access = token::provide(admin, &admin_bound).unwrap();
+        let access = token::provide(admin, &admin_bound, None).unwrap();
         let service = Service::default();
         let (admin, with_signals) = (admin_bound, false);
-        Settings { admin, access, with_signals, files: None, log: None, service }
+        let lineage = Lineage::default();
+        Settings { admin, access, with_signals, files: None, log: None, service, lineage }
     }
 
     fn serve_fake(fake: Fake) -> (Arc<Fake>, Control, SocketAddr) {

@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT: a graceful stop. SIGHUP: the configuration is loaded again; one that came
-//! from no file (the demo) ends with its terminal. SIGUSR1: the log files are opened anew.
+//! from no file (the demo) ends with its terminal. SIGUSR1: the log files are opened anew. SIGUSR2: the gateway is handed over to
+//! the program that stands where this one was started from.
 //!
 //! Only the control thread takes them. Every other thread has them blocked, so that no system call
 //! of a worker is interrupted.
@@ -25,6 +26,7 @@ pub(super) struct Taken {
     interrupt: Signal,
     hangup: Signal,
     user1: Signal,
+    user2: Signal,
 }
 
 /// What a signal asks for.
@@ -34,10 +36,12 @@ enum Asked {
     Stop(&'static str),
     Reload,
     Reopen,
+    Upgrade,
 }
 
 /// All signals that are taken.
-const TAKEN: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
+const TAKEN: [libc::c_int; 5] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
 
 /// Lets this thread take the signals. One that came while they were blocked is not lost: it is
 /// delivered now, to what was set up for it just before.
@@ -47,6 +51,7 @@ pub(super) fn take() -> io::Result<Taken> {
         interrupt: signal(SignalKind::interrupt())?,
         hangup: signal(SignalKind::hangup())?,
         user1: signal(SignalKind::user_defined1())?,
+        user2: signal(SignalKind::user_defined2())?,
     };
     change_mask(libc::SIG_UNBLOCK);
     Ok(taken)
@@ -73,6 +78,12 @@ pub(super) async fn obey(mut taken: Taken, desk: Rc<Desk>) {
         let name = match taken.next().await {
             Asked::Reopen => {
                 desk.reopen("SIGUSR1");
+                continue;
+            }
+            Asked::Upgrade => {
+                if let Err(busy) = desk.upgrader.begin(&desk, None, "SIGUSR2") {
+                    tracing::warn!("SIGUSR2: {busy}");
+                }
                 continue;
             }
             Asked::Reload if desk.reloader.has_files() => {
@@ -104,6 +115,7 @@ impl Taken {
             _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
             _ = self.hangup.recv() => Asked::Reload,
             _ = self.user1.recv() => Asked::Reopen,
+            _ = self.user2.recv() => Asked::Upgrade,
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Access {
     token: Option<[u8; 32]>,
     /// Where a token is kept that was made here; removed with this.
     file: Option<OwnFile>,
+    /// That token, for a successor.
+    made: Option<Secret>,
 }
 
 impl Access {
@@ -35,6 +37,11 @@ impl Access {
         let shown: [u8; 32] = Sha256::digest(shown.trim_ascii()).into();
         let differing = token.iter().zip(&shown).fold(0, |sum, (one, other)| sum | (one ^ other));
         scheme.eq_ignore_ascii_case(BEARER) && differing == 0
+    }
+
+    /// The token that was made at the start of this process or of one before it.
+    pub(super) fn made_here(&self) -> Option<String> {
+        self.made.as_ref().map(|it| it.reveal().to_owned())
     }
 
     /// Where the token is, for those who were not admitted.
@@ -51,17 +58,22 @@ const BEARER: &[u8] = b"Bearer ";
 /// Makes what the admin API at `bound` asks for. A token that cannot be kept in a file is told and
 /// leaves the API readable alone: a gateway that cannot be stopped by command still does its work.
 ///
+/// A successor goes on with the token that was `made` before.
+///
 /// # Errors
 /// The system gives no random bytes.
-pub fn provide(admin: &Admin, bound: &Bound) -> io::Result<Access> {
+pub fn provide(admin: &Admin, bound: &Bound, made: Option<String>) -> io::Result<Access> {
     let (Admin::Tcp { token, token_path, .. }, Some(address)) = (admin, bound.address()) else {
-        return Ok(Access { token: None, file: None });
+        return Ok(Access { token: None, file: None, made: None });
     };
     let hashed = |token: &str| Some(Sha256::digest(token).into());
     if let Some(token) = token {
-        return Ok(Access { token: hashed(token.reveal()), file: None });
+        return Ok(Access { token: hashed(token.reveal()), file: None, made: None });
     }
-    let token = random()?;
+    let token = match made {
+        Some(token) => token,
+        None => random()?,
+    };
     let file = match token_path {
         Some(path) => keep(path, &token).map_err(|error| told(path, &error)),
         None => keep_in_usual_place(address, &token),
@@ -74,7 +86,7 @@ pub fn provide(admin: &Admin, bound: &Bound) -> io::Result<Access> {
             );
         })
         .ok();
-    Ok(Access { token: hashed(&token), file })
+    Ok(Access { token: hashed(&token), file, made: Some(Secret::new(token)) })
 }
 
 /// The token that the gateway at `admin` asks for, as far as this process can know it.
@@ -234,7 +246,7 @@ mod tests {
     #[test]
     fn only_the_token_is_admitted() {
         let admin = tcp(Some("0123456789abcdef"), None);
-        let access = provide(&admin, &bind(&admin).unwrap()).unwrap();
+        let access = provide(&admin, &bind(&admin).unwrap(), None).unwrap();
         for admitted in ["Bearer 0123456789abcdef", "bearer  0123456789abcdef "] {
             assert!(access.admits(Some(admitted.as_bytes())), "{admitted}");
         }
@@ -256,7 +268,7 @@ mod tests {
         let directory = scratch("made");
         let path = directory.join("token");
         let admin = tcp(None, Some(&path));
-        let access = provide(&admin, &bind(&admin).unwrap()).unwrap();
+        let access = provide(&admin, &bind(&admin).unwrap(), None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let found = find(&admin).unwrap();
         assert_eq!(found.reveal().len(), 64);
@@ -301,7 +313,7 @@ mod tests {
     #[test]
     fn a_gateway_whose_token_cannot_be_kept_runs_and_admits_nobody() {
         let admin = tcp(None, Some(Path::new("/proc/none/token")));
-        let access = provide(&admin, &bind(&admin).unwrap()).unwrap();
+        let access = provide(&admin, &bind(&admin).unwrap(), None).unwrap();
         assert!(!access.admits(None));
         assert!(find(&admin).is_none());
     }

@@ -13,7 +13,8 @@ use bytes::BytesMut;
 use hangu_codecs::{Fields, Scratch, Time};
 
 use super::{
-    Exchange, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Texts, trace::Ids,
+    Exchange, Inert, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Texts,
+    trace::Ids,
 };
 use crate::{
     clock,
@@ -117,6 +118,8 @@ pub struct Core {
     pub(crate) listening: Vec<(usize, TcpListener)>,
     /// The tasks that accept, to be woken when a listener is closed.
     pub(super) acceptors: Vec<Waker>,
+    /// What was thawed and does not work yet.
+    pub(super) inert: Inert,
 }
 
 impl Core {
@@ -166,6 +169,7 @@ impl Core {
             stopping: None,
             listening: Vec::new(),
             acceptors: Vec::new(),
+            inert: Inert::default(),
         }
     }
 
@@ -255,6 +259,11 @@ impl Core {
             Talk::Unknown => self.goodbye_due(connection),
         };
         rest.min(head).min(own)
+    }
+
+    /// Hands over the last of the access log and logs nothing more.
+    pub fn close_log(&mut self) {
+        self.log.close();
     }
 
     /// This state as its tasks hold it.

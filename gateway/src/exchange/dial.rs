@@ -102,7 +102,7 @@ impl Core {
             self.counters.cluster(cluster).requests_pending.decrement();
             let id = ExchangeId::new(parts.0, parts.1);
             if !self.try_elsewhere(id) {
-                self.fail(id, Failure::because(status, reason));
+                self.fail_counted(id, Failure::because(status, reason));
             }
         }
         let pool = self.endpoints.pool(cluster, endpoint);
@@ -136,6 +136,16 @@ impl Core {
         self.counters.cluster(cluster).retries.increment();
         self.send_again(id, parts);
         true
+    }
+
+    /// Lets an exchange that waited with another owner wait here, for the same endpoint.
+    pub(super) fn wait_again(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        if let Upstream::Waiting(parts) = &mut exchange.upstream {
+            let parts = std::mem::take(parts);
+            exchange.upstream = Upstream::None;
+            self.send_again(id, parts);
+        }
     }
 
     /// Sends what is held of an exchange to the endpoint that it is for now.

@@ -25,10 +25,7 @@ impl Core {
                 }
                 self.flush_and_close(id);
             }
-            Side::Upstream { cluster, .. } => {
-                self.counters.error(ReasonPlace::Upstream(cluster), error.reason);
-                self.close(id, Closed::Broken(error.reason));
-            }
+            Side::Upstream { .. } => self.close(id, Closed::Broken(error.reason)),
         }
     }
 
@@ -91,8 +88,7 @@ impl Core {
                 self.counters.error(ReasonPlace::Downstream(listener), reason);
                 self.close(id, Closed::Lost);
             }
-            (Side::Upstream { cluster, .. }, _) if in_flight || is_writing => {
-                self.counters.error(ReasonPlace::Upstream(cluster), "stream_idle");
+            (Side::Upstream { .. }, _) if in_flight || is_writing => {
                 self.close(id, Closed::Broken("stream_idle"));
             }
             (Side::Upstream { .. }, _) => self.close(id, Closed::Done),
@@ -122,14 +118,22 @@ impl Core {
             }
             Side::Upstream { cluster, .. } => {
                 self.withdraw(id);
-                if connection_has_streams(self.connections.get(id)) {
+                let has_streams = connection_has_streams(self.connections.get(id));
+                if has_streams {
                     self.counters.cluster(cluster).connections_lost.increment();
+                }
+                // Once for the connection, however many requests it takes along.
+                if has_streams || matches!(why, Closed::Broken(_)) {
+                    self.counters.error(ReasonPlace::Upstream(cluster), why.reason());
                 }
                 if why.may_be_stale() {
                     self.repeat_elsewhere(id);
                 }
+                if let Some(connection) = self.connections.get_mut(id) {
+                    connection.state = State::Flushing;
+                }
                 let failure = Failure::upstream(why.reason());
-                self.end_streams(id, |core, exchange| core.fail(exchange, failure));
+                self.end_streams(id, |core, exchange| core.fail_counted(exchange, failure));
             }
         }
         self.unblock_readers(id);

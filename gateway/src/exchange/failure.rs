@@ -50,9 +50,22 @@ impl Failure {
 }
 
 impl Core {
-    /// Ends an exchange that failed: answers the caller in its own protocol, or breaks off an
-    /// answer that has begun.
+    /// Counts why an exchange failed, and ends it.
     pub(crate) fn fail(&mut self, id: ExchangeId, failure: Failure) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let place = match exchange.target {
+            Some((cluster, _)) => ReasonPlace::Upstream(cluster),
+            None => ReasonPlace::Downstream(exchange.listener),
+        };
+        if let Some(reason) = failure.reason {
+            self.counters.error(place, reason);
+        }
+        self.fail_counted(id, failure);
+    }
+
+    /// Ends an exchange that failed for a reason that is counted already: answers the caller in
+    /// its own protocol, or breaks off an answer that has begun.
+    pub(super) fn fail_counted(&mut self, id: ExchangeId, failure: Failure) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         let began = exchange.progress.response_began;
         exchange.outcome = Some(if began {
@@ -61,15 +74,7 @@ impl Core {
             Outcome::Gateway(failure.status)
         });
         exchange.failure = failure.reason;
-        let (downstream, listener) = (exchange.downstream, exchange.listener);
-        let place = match exchange.target {
-            Some((cluster, _)) => ReasonPlace::Upstream(cluster),
-            None => ReasonPlace::Downstream(listener),
-        };
-        if let Some(reason) = failure.reason {
-            self.counters.error(place, reason);
-        }
-        match downstream {
+        match exchange.downstream {
             Peer::Local { connection, stream } => {
                 if let Some(client) = self.connections.get_mut(connection)
                     && let Some(codec) = client.codec()
@@ -101,7 +106,8 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         exchange.outcome = Some(Outcome::Reset(reason));
         exchange.failure = Some("client_gone");
-        if let Some((cluster, _)) = exchange.target {
+        // The half with the client counts, and the deadline's end is no cancelling.
+        if let (Some((cluster, _)), Peer::Local { .. }) = (exchange.target, exchange.downstream) {
             self.counters.cluster(cluster).cancelled.increment();
         }
         self.complete(id);
@@ -121,6 +127,10 @@ impl Core {
         let mut passed = Vec::new();
         let mut earliest = NEVER;
         for (id, exchange) in self.exchanges.iter() {
+            // The half with the client watches and counts.
+            if matches!(exchange.downstream, Peer::Remote { .. }) {
+                continue;
+            }
             if exchange.deadline <= now {
                 passed.push(id);
             } else {

@@ -58,6 +58,19 @@ async fn resume_writing(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket>) {
     }
 }
 
+/// Lets all other tasks that are ready have their turn.
+pub async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Runs what a connection has to do. A panic costs that connection and no other.
 fn guard(work: &Work, id: ConnectionId, step: impl FnOnce(&mut Core)) {
     let outcome = catch_unwind(AssertUnwindSafe(|| work.with(step)));
@@ -113,7 +126,7 @@ impl Core {
     }
 
     /// Writes what all connections in the outbox have to say.
-    fn write_batch(&mut self) {
+    pub(super) fn write_batch(&mut self) {
         self.now = clock::now();
         let mut batch = std::mem::take(&mut self.writing);
         self.outbox.take(&mut batch);

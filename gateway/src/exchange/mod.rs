@@ -10,6 +10,9 @@ mod dial;
 mod ending;
 mod failure;
 mod forwarded;
+mod freeze;
+mod frozen;
+mod hold;
 mod limit;
 mod live;
 mod record;
@@ -19,20 +22,28 @@ mod remote;
 mod repeat;
 mod stopping;
 mod text;
+mod thaw;
 mod trace;
 
 pub use self::core::{Core, Settings, Work};
-pub use live::write_all;
+pub use freeze::{Frozen, Taken};
+pub use frozen::{Away, FrozenWorker, VERSION as FROZEN_VERSION};
+pub use hold::{Held, Holding, Unresponsive, hold, settle_letters};
+pub use live::{write_all, yield_once};
 pub use reload::Update;
 pub use remote::{Between, Letter, PostOffice};
+pub use thaw::{Inert, Places, Plan, RefusedThaw};
 
 use std::{rc::Rc, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use hangu_codecs::{
     Fields, Head, Method, OpenError, OwnedPart, Part, Protocol, Status, StreamId, Time,
     message::{End, RpcOutcome},
     protocol::Pooling,
 };
+use hangu_config::TraceIds;
 
 use crate::{
     connection::{Blocked, ConnectionId, Id},
@@ -126,7 +137,7 @@ pub enum Upstream {
 }
 
 /// How far the two directions of an exchange are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The whole request was forwarded, or waits to be.
     pub request_ended: bool,
@@ -182,6 +193,8 @@ impl Core {
             connection.join(stream, id.parts());
         }
         if let Err(failure) = self.admit_request(id, listener) {
+            // Logged as what it says that it is; it goes nowhere, so no trace is made for it.
+            self.trace(id, TraceIds::Keep, &mut head, added);
             return self.fail(id, failure);
         }
         self.trace(id, snapshot.trace_ids(listener), &mut head, added);

@@ -57,7 +57,10 @@ impl Core {
                 if !is_whole && let Some(codec) = other.codec() {
                     // A stream that has ended on its own needs no giving up.
                     let _ = codec.encode(stream, Part::Reset(Reason::Cancelled));
-                    if codec.is_finished() {
+                    // One that is not open is being closed, with all that it carries.
+                    if other.state == State::Open
+                        && other.codec().is_some_and(|codec| codec.is_finished())
+                    {
                         // What it has not taken yet, nobody wants it to have any more.
                         return self.close(connection, Closed::Done);
                     }

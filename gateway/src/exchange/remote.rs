@@ -17,7 +17,7 @@ use atomic_waker::AtomicWaker;
 use hangu_codecs::{OwnedPart, Part, Reason, Status, Time};
 
 use super::{
-    Asked, Core, Exchange, ExchangeId, NEVER, Peer, Progress, Upstream, failure::Failure,
+    Asked, Core, Exchange, ExchangeId, Holding, Peer, Progress, Upstream, failure::Failure,
     text::Text,
 };
 use crate::{
@@ -31,6 +31,8 @@ pub enum Letter {
     Do(Box<dyn FnOnce(&mut Core) + Send>),
     /// A part between the two halves of an exchange.
     Exchange(Box<Between>),
+    /// Stand still and obey. Read by the task that has the mailbox.
+    Hold(Box<Holding>),
 }
 
 /// What passes between the two halves of an exchange.
@@ -169,6 +171,8 @@ impl Core {
         match letter {
             Letter::Do(order) => order(self),
             Letter::Exchange(between) => self.on_between(*between),
+            // A worker that is held already is held by one: the other one's end is dropped.
+            Letter::Hold(_) => {}
         }
     }
 
@@ -198,8 +202,9 @@ impl Core {
                     self.deliver(ExchangeId::new(exchange.0, exchange.1), None, part);
                 }
             }
+            // The other half has counted it.
             What::Fail(failure) => {
-                self.fail(ExchangeId::new(exchange.0, exchange.1), failure);
+                self.fail_counted(ExchangeId::new(exchange.0, exchange.1), failure);
             }
         }
     }
@@ -244,9 +249,6 @@ impl Core {
             received_bytes: 0,
             sent_bytes: 0,
         });
-        if deadline != NEVER {
-            self.earliest_deadline = self.earliest_deadline.min(deadline);
-        }
         self.away.insert(caller, id);
         id
     }

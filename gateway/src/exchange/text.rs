@@ -1,12 +1,13 @@
 //! What is logged of a request, kept beyond its head without an allocation per request.
 
 use hangu_codecs::Head;
+use serde::{Deserialize, Serialize};
 
 use crate::telemetry::{Call, Subject};
 
 /// Method, authority and path, or service and method, of one request, and what it says of its
 /// call.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Text {
     bytes: Vec<u8>,
     /// Where each of the texts ends, in the order in which they were kept.
@@ -14,7 +15,7 @@ pub struct Text {
     kind: Kind,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 enum Kind {
     #[default]
     Nothing,

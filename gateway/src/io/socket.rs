@@ -39,6 +39,22 @@ impl Socket {
         Ok(Self { stream: TcpStream::from_std(stream)?, fd })
     }
 
+    /// Puts a socket that another owner has set up on this thread's driver.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn adopt(stream: StdStream, driver: DriverKind) -> io::Result<Self> {
+        // Shared with the other owner, who only waits for readiness on either driver.
+        stream.set_nonblocking(driver == DriverKind::Epoll)?;
+        let fd = stream.as_raw_fd();
+        Ok(Self { stream: TcpStream::from_std(stream)?, fd })
+    }
+
+    /// The descriptor, to be passed to another process.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.borrow()
+    }
+
     /// Appends to `buffer` what the peer has sent, at most `bytes_max`, without waiting. Zero
     /// bytes mean that the peer sends no more.
     ///

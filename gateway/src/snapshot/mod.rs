@@ -3,8 +3,10 @@
 //! Listeners, clusters and endpoints are named by their places in the [`Roster`], which outlast a
 //! version; routes by their index in the version.
 
+mod learnt;
 mod roster;
 
+pub use learnt::{Learnt, LearntMember};
 pub use roster::{ClusterPlace, Discovered, Lease, ListenerPlace, Member, Roster};
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -175,6 +177,11 @@ impl Snapshot {
     /// Whether connections are accepted on a listener.
     pub fn has_listener(&self, place: usize) -> bool {
         self.roster.listeners().get(place).is_some_and(|it| it.is_present)
+    }
+
+    /// Whether the configuration has a cluster.
+    pub fn has_cluster(&self, place: usize) -> bool {
+        self.roster.clusters().get(place).is_some_and(|it| it.is_present)
     }
 
     /// A cluster as the last configuration that had it wrote it.

@@ -3,7 +3,7 @@
 use hangu_codecs::{Reason, Status, message::RpcOutcome};
 
 /// How an exchange ended, as it is counted and logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Outcome {
     /// The upstream answered with this HTTP status, 100 to 999.
     Http(u16),

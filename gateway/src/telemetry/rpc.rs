@@ -302,6 +302,14 @@ impl RpcCounters {
         series
     }
 
+    /// Service, method and caller of a series.
+    pub fn names(&self, caller: u32) -> Option<[bytes::Bytes; 3]> {
+        let entry = self.names.callers.slots.get(caller as usize)?.get()?;
+        let [service, method, caller] = &*entry.names;
+        let copy = |name: &String| bytes::Bytes::copy_from_slice(name.as_bytes());
+        Some([copy(service), copy(method), copy(caller)])
+    }
+
     /// Counts a request that ended.
     #[inline]
     pub fn end(&self, series: RpcSeries, class: Class, duration: Duration) {

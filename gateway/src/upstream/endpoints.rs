@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hangu_codecs::Time;
 use hangu_config::Retry;
 
-use super::Pool;
+use super::{Pool, Pooled};
 use crate::{
     cluster::{Balance, Budget, EndpointState},
     connection::ConnectionId,
@@ -88,6 +88,29 @@ impl Endpoints {
     /// The connections to an endpoint.
     pub fn pool(&mut self, cluster: usize, endpoint: usize) -> Option<&mut Pool> {
         self.endpoint(cluster, endpoint).map(|it| &mut it.pool)
+    }
+
+    /// All connections that stand in pools, each with where.
+    pub fn pooled(&self) -> impl Iterator<Item = (ConnectionId, Pooled)> + '_ {
+        let endpoints = self.clusters.iter().flat_map(|it| &it.endpoints);
+        endpoints.flat_map(|it| it.pool.pooled())
+    }
+
+    /// What is left of the budget of retries of each cluster, hundredths of a try.
+    pub fn budgets(&self) -> Vec<u64> {
+        self.clusters.iter().map(|it| it.budget.tokens()).collect()
+    }
+
+    /// Goes on with what another owner left of a cluster's budget.
+    pub fn set_budget(&mut self, cluster: usize, tokens: u64) {
+        if let Some(cluster) = self.clusters.get_mut(cluster) {
+            cluster.budget.set_tokens(tokens);
+        }
+    }
+
+    /// An exchange that another owner gave to an endpoint is this worker's now.
+    pub fn resumed(&mut self, cluster: usize, endpoint: usize) {
+        self.count(cluster, endpoint, |active| active.saturating_add(1));
     }
 
     /// Whether an endpoint gets new requests.

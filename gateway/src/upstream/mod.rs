@@ -8,6 +8,7 @@ pub use endpoints::Endpoints;
 use std::collections::VecDeque;
 
 use hangu_codecs::protocol::Pooling;
+use serde::{Deserialize, Serialize};
 
 use crate::{connection::ConnectionId, snapshot::PoolLimits};
 
@@ -29,6 +30,19 @@ pub struct Pool {
     /// Connections being established.
     dialling: u32,
     waiting: VecDeque<ExchangeParts>,
+}
+
+/// Where a connection stands in its pool, as it travels with the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pooled {
+    /// Nowhere: it has its stream, or takes no more.
+    No,
+    /// Among those without a stream (exclusive pooling).
+    Idle,
+    /// Among those that take streams (multiplexed pooling).
+    Shared,
+    /// Among those that take streams again when one of theirs ends.
+    Full,
 }
 
 /// What to do for an exchange that needs a connection.
@@ -81,6 +95,25 @@ impl Pool {
         }
         self.next_shared = (self.next_shared + 1) % self.shared.len();
         self.shared.get(self.next_shared).copied()
+    }
+
+    /// Takes in a connection that another owner established.
+    pub fn adopt(&mut self, id: ConnectionId, pooled: Pooled) {
+        self.established += 1;
+        match pooled {
+            Pooled::No => {}
+            Pooled::Idle => self.idle.push(id),
+            Pooled::Shared => self.shared.push(id),
+            Pooled::Full => self.full.push(id),
+        }
+    }
+
+    /// The connections that stand here, each with where.
+    pub fn pooled(&self) -> impl Iterator<Item = (ConnectionId, Pooled)> + '_ {
+        let idle = self.idle.iter().map(|it| (*it, Pooled::Idle));
+        let shared = self.shared.iter().map(|it| (*it, Pooled::Shared));
+        let full = self.full.iter().map(|it| (*it, Pooled::Full));
+        idle.chain(shared).chain(full)
     }
 
     /// Enters an exchange that waits for a connection.

@@ -17,7 +17,7 @@ use std::{
 use crate::{
     clock,
     connection::{Connection, Load, Side, Talk},
-    exchange::{Core, Letter, PostOffice, Settings, Work, write_all},
+    exchange::{Core, Holding, Letter, PostOffice, Settings, Work, write_all, yield_once},
     io::{Accepted, Acceptor, Driver, Socket},
     snapshot::Snapshot,
     telemetry::{AccessLog, Counters, Throttle},
@@ -39,6 +39,8 @@ pub struct Seed {
     pub letters: Receiver<Letter>,
     /// Its listening sockets, with the index of their listener.
     pub listeners: Vec<(usize, TcpListener)>,
+    /// What holds it before it begins, where something does.
+    pub holding: Option<Holding>,
     /// Connections of all workers.
     pub load: Arc<Load>,
 }
@@ -52,8 +54,12 @@ pub fn run(driver: &mut Driver, seed: Seed) -> io::Result<()> {
 }
 
 async fn work(seed: Seed) -> io::Result<()> {
-    let Seed { settings, snapshot, counters, log, office, letters, listeners, load } = seed;
+    let Seed { settings, snapshot, counters, log, office, letters, listeners, holding, load } =
+        seed;
     let work = Work::new(settings, snapshot, counters, log, office.clone(), Arc::clone(&load));
+    if let Some(holding) = holding {
+        holding.obey(&work, &letters);
+    }
     work.with(|core| core.listen(listeners))?;
     monoio::spawn(write_all(Rc::clone(&work)));
     monoio::spawn(read_letters(Rc::clone(&work), office, settings.worker, letters));
@@ -97,7 +103,10 @@ async fn read_letters(
         })
         .await;
         let Some(letter) = letter else { return };
-        work.read_letter(letter);
+        match letter {
+            Letter::Hold(holding) => holding.obey(&work, &letters),
+            letter => work.read_letter(letter),
+        }
         if count.is_multiple_of(LETTERS_PER_TURN) {
             yield_once().await;
         }
@@ -106,19 +115,6 @@ async fn read_letters(
 
 /// Letters read in one turn, so that a flood of them does not keep connections waiting.
 const LETTERS_PER_TURN: usize = 64;
-
-/// Lets all other tasks that are ready have their turn.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
 
 async fn accept_all(work: Rc<Work>, listener: usize, mut acceptor: Acceptor) {
     let mut warned = Throttle::new();
@@ -210,6 +206,11 @@ impl Core {
             monoio::spawn(accept_all(Rc::clone(&work), listener, acceptor));
         }
         Ok(())
+    }
+
+    /// What is accepted on, each with the place of its listener.
+    pub fn listening(&self) -> impl Iterator<Item = (usize, &TcpListener)> {
+        self.listening.iter().map(|(place, socket)| (*place, socket))
     }
 
     /// Begins to accept on the sockets of listeners that are closed, for those with the same

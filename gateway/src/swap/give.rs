@@ -1,0 +1,584 @@
+//! The side that hands over.
+
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, Permissions},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+        unix::{
+            fs::{DirBuilderExt, PermissionsExt},
+            net::UnixListener,
+        },
+    },
+    path::PathBuf,
+    process::{Child, Command},
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rustc_hash::FxHashSet;
+
+use super::{
+    channel::{Channel, ChannelError, DESCRIPTORS_MAX},
+    message::{Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome},
+    owner::{Event, Predecessor},
+    report::{Phase, Report, Stopwatch, micros},
+};
+use crate::{
+    clock,
+    exchange::{self, Away, Held, Taken, settle_letters},
+    start::Handle,
+};
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Order {
+    /// The program of the successor.
+    pub program: PathBuf,
+    /// Its arguments, as this process got them.
+    pub arguments: Vec<OsString>,
+    /// What it is told beside what the gateway knows.
+    pub words: Words,
+    /// Sockets beside those of listeners.
+    pub sockets: Vec<(SocketName, OwnedFd)>,
+    /// How long connections that cannot move get to come to their end.
+    pub drain: Duration,
+}
+
+/// What the successor is told beside what the gateway knows.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// Successors that this process follows.
+    pub generation: u64,
+    /// The token of the admin API that was made at the start.
+    pub admin_token: Option<String>,
+    /// The level of the log that was set by command.
+    pub log_level: Option<String>,
+    /// Where the upstreams of the demo are.
+    pub demo: Option<String>,
+}
+
+/// Why there is no successor. This process goes on as if nothing had happened.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The gateway is stopping.
+    #[error("the gateway is stopping")]
+    Stopping,
+    /// The meeting place cannot be made.
+    #[error("no socket can be made to meet the new process: {0}")]
+    Place(io::Error),
+    /// It cannot be started.
+    #[error("{0} cannot be started: {1}")]
+    Spawn(PathBuf, io::Error),
+    /// It ended.
+    #[error("the new process ended before it took over ({0}); its own words are in the log")]
+    Ended(std::process::ExitStatus),
+    /// It did not come.
+    #[error("the new process did not come within {0} s: is that program one that takes over?")]
+    Absent(u64),
+    /// Somebody else came.
+    #[error("process {0} of user {1} came instead of the new process")]
+    Stranger(u32, u32),
+    /// It speaks another version of the conversation, or sends another layout.
+    #[error("the new program hands over in version {theirs} and this one in version {ours}")]
+    Version {
+        /// The new program's.
+        theirs: u16,
+        /// This program's.
+        ours: u16,
+    },
+    /// It said no.
+    #[error("the new process refuses: {0}")]
+    Refused(String),
+    /// The conversation broke off.
+    #[error("while {0}: {1}")]
+    Broken(&'static str, ChannelError),
+    /// A worker of this process does not stand still.
+    #[error("a worker did not stand still within {0} ms")]
+    Unresponsive(u128),
+    /// Endpoints changed again and again.
+    #[error("endpoints change too fast to be handed over; try again")]
+    Unsettled,
+}
+
+/// The successor owns all; this process has last words to say and must then end without a
+/// destructor ([`Given::leave`]).
+pub struct Given {
+    handle: Handle,
+    channel: Channel,
+    held: Vec<Held>,
+    /// How it went.
+    pub report: Report,
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.report.fmt(formatter)
+    }
+}
+
+impl Given {
+    /// Tells the successor what was counted, writes the access log to its end, and ends the
+    /// process. `last` is called just before.
+    pub fn leave(self, metrics: String, last: impl FnOnce()) -> ! {
+        let words = LastWords { metrics, report: self.report };
+        // A successor that is gone needs no words.
+        let _ = self.channel.send(&Message::LastWords(Box::new(words)), &[], LAST_WORDS_WAIT);
+        self.handle.close_logs(&self.held, LAST_WORDS_WAIT);
+        last();
+        // No destructor may touch a socket, for they are all the successor's.
+        // SAFETY: ends the process at once; nothing of it is used afterwards.
+        unsafe { libc::_exit(0) }
+    }
+}
+
+/// Hands the gateway over to a new process. Blocks: for a thread of its own. `tell` is called
+/// whenever a phase is over.
+///
+/// # Errors
+/// See [`Refusal`]: the new process is ended, and this one goes on with all that it had.
+pub fn give(
+    handle: &Handle,
+    order: Order,
+    tell: &mut dyn FnMut(&Report),
+) -> Result<Given, Refusal> {
+    if handle.is_stopping() {
+        return Err(Refusal::Stopping);
+    }
+    let place = Place::new().map_err(Refusal::Place)?;
+    let mut child = spawn(&order, &place)?;
+    let giving = Giving { handle, order: &order, tell };
+    let given = giving.run(&place, &mut child);
+    if given.is_err() {
+        // It may be hung, and holds descriptors; its end is waited for so that it is gone when the
+        // caller hears of it.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    given
+}
+
+fn spawn(order: &Order, place: &Place) -> Result<Child, Refusal> {
+    Command::new(&order.program)
+        .args(&order.arguments)
+        .arg("--take-over")
+        .arg(&place.socket)
+        .env_remove("LISTEN_PID")
+        .env_remove("LISTEN_FDS")
+        .env_remove("LISTEN_FDNAMES")
+        .spawn()
+        .map_err(|error| Refusal::Spawn(order.program.clone(), error))
+}
+
+/// Where the two meet: a socket that this user alone can open, in a directory that this user alone
+/// can enter. Gone when this is dropped.
+struct Place {
+    directory: PathBuf,
+    socket: PathBuf,
+    listener: UnixListener,
+}
+
+impl Place {
+    fn new() -> io::Result<Self> {
+        let base = ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].into_iter().find_map(std::env::var_os);
+        let base = base.map_or_else(std::env::temp_dir, PathBuf::from);
+        let now = clock::now().as_micros();
+        let directory = base.join(format!(".hangu-swap-{}-{now}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&directory)?;
+        let socket = directory.join("socket");
+        let made = UnixListener::bind(&socket).and_then(|listener| {
+            fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        match made {
+            Ok(listener) => Ok(Self { directory, socket, listener }),
+            Err(error) => {
+                let _ = fs::remove_dir_all(&directory);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for the process that was started, and takes nobody else.
+    fn meet(&self, child: &mut Child) -> Result<Channel, Refusal> {
+        let end = clock::now().after(START_WAIT);
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).map_err(Refusal::Place)?;
+                    let channel = Channel::new(stream);
+                    let (process, user) = channel.peer().map_err(Refusal::Place)?;
+                    let own = rustix::process::geteuid().as_raw();
+                    if (process, user) != (child.id(), own) {
+                        return Err(Refusal::Stranger(process, user));
+                    }
+                    return Ok(channel);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(Refusal::Place(error)),
+            }
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(Refusal::Ended(status));
+            }
+            if clock::now() >= end {
+                return Err(Refusal::Absent(START_WAIT.as_secs()));
+            }
+            self.wait();
+        }
+    }
+
+    /// Until somebody comes, for a short time.
+    fn wait(&self) {
+        let mut waits = [rustix::event::PollFd::new(&self.listener, rustix::event::PollFlags::IN)];
+        let time = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+        // An interrupted wait is a short one.
+        let _ = rustix::event::poll(&mut waits, Some(&time));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+struct Giving<'a> {
+    handle: &'a Handle,
+    order: &'a Order,
+    tell: &'a mut dyn FnMut(&Report),
+}
+
+/// A worker that is held, with what it had.
+struct Frozen {
+    held: Held,
+    exchanges: u32,
+    away: Away,
+    state: Bytes,
+    /// Connections whose descriptors were not passed ahead.
+    late: Vec<((u32, u32), RawFd)>,
+}
+
+impl Giving<'_> {
+    fn run(mut self, place: &Place, child: &mut Child) -> Result<Given, Refusal> {
+        let mut watch = Stopwatch::new(clock::now());
+        let mut report = Report {
+            old_pid: std::process::id(),
+            new_pid: child.id(),
+            old_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Report::default()
+        };
+        let channel = place.meet(child)?;
+        let hello = self.hear_hello(&channel)?;
+        report.new_version = hello.build;
+        self.note(&mut watch, &mut report, Phase::Start);
+        let (listeners, clusters) = self.handle.places();
+        self.welcome(&channel, listeners, clusters)?;
+        self.note(&mut watch, &mut report, Phase::Prepare);
+        let taken = Taken { protocols: hello.protocols };
+        report.cut = self.drain(&taken);
+        self.note(&mut watch, &mut report, Phase::Drain);
+        let mut ahead = vec![FxHashSet::default(); self.handle.workers()];
+        for _ in 0..FREEZES_MAX {
+            let version = self.handle.version();
+            self.say(&channel, &Message::Learnt(self.handle.learnt()), "sending endpoints")?;
+            expect_received(&channel, "waiting for the new process to take the endpoints")?;
+            self.pass_ahead(&channel, &mut ahead)?;
+            self.note(&mut watch, &mut report, Phase::Ahead);
+            let at = clock::now();
+            let held = self.hold(&taken)?;
+            if self.handle.version() != version {
+                continue;
+            }
+            let frozen = freeze(held, &ahead)?;
+            self.note(&mut watch, &mut report, Phase::Freeze);
+            let owner = Predecessor::Serving.hold();
+            let offered = offer(&channel, at.as_micros(), &frozen);
+            let (event, counts) = match &offered {
+                Ok(counts) => (Event::Thawed, *counts),
+                Err(_) => (Event::Failed, Counts::default()),
+            };
+            self.note(&mut watch, &mut report, Phase::Thaw);
+            if !owner.commits_on(event) {
+                // Dropping what holds the workers lets them go on.
+                return Err(offered.err().unwrap_or(Refusal::Unsettled));
+            }
+            channel
+                .send(&Message::Commit, &[], PAUSE_MAX)
+                .map_err(|error| Refusal::Broken("saying that it is all the new one's", error))?;
+            let held = frozen.into_iter().map(|it| it.held).collect();
+            (report.connections, report.exchanges) = (counts.connections, counts.exchanges);
+            report.pause_us = Some(micros(at.since(clock::now())));
+            self.note(&mut watch, &mut report, Phase::Commit);
+            return Ok(Given { handle: self.handle.clone(), channel, held, report });
+        }
+        Err(Refusal::Unsettled)
+    }
+
+    fn note(&mut self, watch: &mut Stopwatch, report: &mut Report, phase: Phase) {
+        watch.note(report, phase, clock::now());
+        (self.tell)(report);
+    }
+
+    fn hear_hello(&self, channel: &Channel) -> Result<Hello, Refusal> {
+        const DOING: &str = "waiting for the new process to say who it is";
+        let hello = match channel.receive(START_WAIT).map_err(broken(DOING))?.0 {
+            Message::Hello(hello) => hello,
+            Message::Refused(why) => return Err(Refusal::Refused(why)),
+            _ => return Err(Refusal::Broken(DOING, ChannelError::Malformed)),
+        };
+        for (theirs, ours) in [(hello.format, FORMAT), (hello.frozen, exchange::FROZEN_VERSION)] {
+            if theirs != ours {
+                let refusal = Refusal::Version { theirs, ours };
+                // It may be gone already.
+                let _ = channel.send(&Message::Refused(refusal.to_string()), &[], PAUSE_MAX);
+                return Err(refusal);
+            }
+        }
+        Ok(hello)
+    }
+
+    /// Tells the successor what it needs to stand ready, and waits until it does.
+    fn welcome(
+        &self,
+        channel: &Channel,
+        listeners: Vec<String>,
+        clusters: Vec<String>,
+    ) -> Result<(), Refusal> {
+        const DOING: &str = "passing listening sockets";
+        let Words { generation, admin_token, log_level, demo } = &self.order.words;
+        let welcome = Welcome {
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            origin: self.handle.snapshot().config.origin.clone(),
+            listeners,
+            clusters,
+            generation: *generation,
+            admin_token: admin_token.clone(),
+            log_level: log_level.clone(),
+            demo: demo.clone(),
+        };
+        self.say(channel, &Message::Welcome(Box::new(welcome)), "sending the configuration")?;
+        let listening = self.handle.listening();
+        let own = listening.iter().map(|(at, it)| (SocketName::Listener(*at as u32), it.as_fd()));
+        let others = self.order.sockets.iter().map(|(name, it)| (name.clone(), it.as_fd()));
+        let sockets: Vec<_> = own.chain(others).collect();
+        for some in sockets.chunks(DESCRIPTORS_MAX) {
+            let names = some.iter().map(|it| it.0.clone()).collect();
+            let descriptors: Vec<_> = some.iter().map(|it| it.1).collect();
+            channel
+                .send(&Message::Sockets(names), &descriptors, STEP_WAIT)
+                .map_err(broken(DOING))?;
+            expect_received(channel, DOING)?;
+        }
+        self.say(channel, &Message::Sockets(Vec::new()), DOING)?;
+        match hear(channel, START_WAIT, "waiting for the new process to be ready")? {
+            Message::Prepared => Ok(()),
+            _ => Err(Refusal::Broken("waiting for the new process", ChannelError::Malformed)),
+        }
+    }
+
+    fn say(
+        &self,
+        channel: &Channel,
+        message: &Message,
+        doing: &'static str,
+    ) -> Result<(), Refusal> {
+        channel.send(message, &[], STEP_WAIT).map_err(broken(doing))
+    }
+
+    /// Lets connections that cannot move come to their end; says how many had to be cut off.
+    fn drain(&self, taken: &Taken) -> u64 {
+        let end = clock::now().after(self.order.drain);
+        loop {
+            let left: usize = self.ask_all(taken, |core, taken| core.drain_immovable(taken));
+            if left == 0 {
+                return 0;
+            }
+            if clock::now() >= end {
+                break;
+            }
+            std::thread::park_timeout(DRAIN_LOOK);
+        }
+        self.ask_all(taken, |core, taken| core.cut_immovable(taken)) as u64
+    }
+
+    fn ask_all(&self, taken: &Taken, ask: fn(&mut exchange::Core, &Taken) -> usize) -> usize {
+        let (answer, answers) = channel();
+        for worker in 0..self.handle.workers() {
+            let (answer, taken) = (answer.clone(), taken.clone());
+            self.handle.order(worker, move |core| {
+                // Nobody waits any more when this worker was stuck.
+                let _ = answer.send(ask(core, &taken));
+            });
+        }
+        drop(answer);
+        let mut sum = 0;
+        while let Ok(some) = answers.recv_timeout(STEP_WAIT) {
+            sum += some;
+        }
+        sum
+    }
+
+    /// Passes the descriptors of connections that were not passed yet, while the workers serve:
+    /// a worker sends some in a turn, and has its own work in between.
+    fn pass_ahead(
+        &self,
+        channel: &Channel,
+        ahead: &mut [FxHashSet<(u32, u32)>],
+    ) -> Result<(), Refusal> {
+        const DOING: &str = "passing descriptors ahead";
+        for (worker, passed) in ahead.iter_mut().enumerate() {
+            let mut from = Some(0);
+            while let Some(index) = from {
+                let (answer, answers) = std::sync::mpsc::channel();
+                let own = channel.again().map_err(broken(DOING))?;
+                let known = std::mem::take(passed);
+                self.handle.order(worker, move |core| {
+                    let (all, next) = core.descriptors(index, DESCRIPTORS_MAX);
+                    let some: Vec<_> = all.iter().filter(|it| !known.contains(&it.0)).collect();
+                    let names: Vec<_> = some.iter().map(|it| (worker as u32, it.0)).collect();
+                    let descriptors: Vec<_> = some.iter().map(|it| it.1).collect();
+                    let ids: Vec<_> = names.iter().map(|it| it.1).collect();
+                    let sent = match ids.is_empty() {
+                        true => Ok(()),
+                        // The other side has taken all before, so there is room and no wait.
+                        false => own.send(&Message::Ahead(names), &descriptors, AHEAD_WAIT),
+                    };
+                    let _ = answer.send((known, ids, sent, next));
+                });
+                let (known, ids, sent, next) = answered(&answers)?;
+                *passed = known;
+                sent.map_err(broken(DOING))?;
+                if !ids.is_empty() {
+                    expect_received(channel, DOING)?;
+                }
+                passed.extend(ids);
+                from = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets all workers stand still, with no letter under way and nothing left that cannot move.
+    fn hold(&self, taken: &Taken) -> Result<Vec<Held>, Refusal> {
+        let unresponsive = |_| Refusal::Unresponsive(HOLD_WAIT.as_millis());
+        let held = self.handle.hold(HOLD_WAIT).map_err(unresponsive)?;
+        for worker in &held {
+            let taken = taken.clone();
+            worker.order(move |core| {
+                core.cut_immovable(&taken);
+            });
+        }
+        held.iter().try_for_each(|it| it.answer(HOLD_WAIT).map(drop)).map_err(unresponsive)?;
+        settle_letters(&held, HOLD_WAIT).map_err(unresponsive)?;
+        Ok(held)
+    }
+}
+
+fn answered<T>(answers: &Receiver<T>) -> Result<T, Refusal> {
+    answers.recv_timeout(STEP_WAIT).map_err(|_| Refusal::Unresponsive(STEP_WAIT.as_millis()))
+}
+
+fn broken(doing: &'static str) -> impl Fn(ChannelError) -> Refusal {
+    move |error| Refusal::Broken(doing, error)
+}
+
+fn hear(channel: &Channel, wait: Duration, doing: &'static str) -> Result<Message, Refusal> {
+    match channel.receive(wait).map_err(broken(doing))?.0 {
+        Message::Refused(why) => Err(Refusal::Refused(why)),
+        message => Ok(message),
+    }
+}
+
+fn expect_received(channel: &Channel, doing: &'static str) -> Result<(), Refusal> {
+    match hear(channel, STEP_WAIT, doing)? {
+        Message::Received => Ok(()),
+        _ => Err(Refusal::Broken(doing, ChannelError::Malformed)),
+    }
+}
+
+/// Lets all workers, which are held, write what they have; at once, each on its own core.
+fn freeze(held: Vec<Held>, ahead: &[FxHashSet<(u32, u32)>]) -> Result<Vec<Frozen>, Refusal> {
+    let mut written = Vec::with_capacity(held.len());
+    for (held, passed) in held.iter().zip(ahead) {
+        let (write, wrote) = channel();
+        let passed = passed.clone();
+        held.order(move |core| {
+            let frozen = core.freeze();
+            let state = postcard::to_stdvec(&frozen.state).map(Bytes::from);
+            let late: Vec<_> = core
+                .descriptors(0, usize::MAX)
+                .0
+                .into_iter()
+                .filter(|it| !passed.contains(&it.0))
+                .map(|(id, it)| (id, std::os::fd::AsRawFd::as_raw_fd(&it)))
+                .collect();
+            let exchanges = frozen.state.exchanges.len() as u32;
+            let _ = write.send((exchanges, frozen.away, state, late));
+        });
+        written.push(wrote);
+    }
+    let refused = || Refusal::Unresponsive(PAUSE_MAX.as_millis());
+    let mut all = Vec::with_capacity(held.len());
+    for (held, wrote) in held.into_iter().zip(written) {
+        held.answer(PAUSE_MAX).map_err(|_| refused())?;
+        let (exchanges, away, state, late) = wrote.try_recv().map_err(|_| refused())?;
+        let state = state
+            .map_err(|_| Refusal::Broken("writing a worker's state", ChannelError::Malformed))?;
+        all.push(Frozen { held, exchanges, away, state, late });
+    }
+    Ok(all)
+}
+
+/// Sends the values of all workers and waits until they are thawed.
+fn offer(channel: &Channel, at: u64, frozen: &[Frozen]) -> Result<Counts, Refusal> {
+    const DOING: &str = "sending the state of workers";
+    let workers = frozen.iter().map(|it| (it.exchanges, it.away.clone())).collect();
+    let send = |message: &Message, descriptors: &[BorrowedFd<'_>]| {
+        channel.send(message, descriptors, PAUSE_MAX).map_err(broken(DOING))
+    };
+    send(&Message::Frozen(FrozenAt { at, workers }), &[])?;
+    for (worker, it) in (0..).zip(frozen) {
+        for some in it.late.chunks(DESCRIPTORS_MAX) {
+            let names = some.iter().map(|it| (worker, it.0)).collect();
+            // SAFETY: the worker that owns these descriptors is held, and lets none go meanwhile.
+            let borrow = |fd: RawFd| unsafe { BorrowedFd::borrow_raw(fd) };
+            let descriptors: Vec<_> = some.iter().map(|it| borrow(it.1)).collect();
+            send(&Message::Ahead(names), &descriptors)?;
+            expect_received(channel, DOING)?;
+        }
+        send(&Message::Worker(worker, it.state.clone()), &[])?;
+    }
+    send(&Message::Thaw, &[])?;
+    match hear(channel, PAUSE_MAX, "waiting for the new process to thaw")? {
+        Message::Thawed(counts) => Ok(counts),
+        _ => Err(Refusal::Broken("waiting for the new process to thaw", ChannelError::Malformed)),
+    }
+}
+
+/// The new program gets this long to start and to check its configuration. DNS is not part of it.
+const START_WAIT: Duration = Duration::from_secs(30);
+
+/// A step that is no more than some messages takes milliseconds; a machine in trouble gets this.
+const STEP_WAIT: Duration = Duration::from_secs(5);
+
+/// A worker that sends descriptors waits no longer than this for room.
+const AHEAD_WAIT: Duration = Duration::from_millis(5);
+
+/// Workers stand still within one turn of their loop.
+const HOLD_WAIT: Duration = Duration::from_millis(200);
+
+/// A new process that has not thawed everything after this time is given up, and the workers go on:
+/// so long a pause is at most.
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// What remains to be said after the commit takes no longer.
+const LAST_WORDS_WAIT: Duration = Duration::from_millis(500);
+
+/// How often connections that cannot move are looked at.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+
+/// Times that workers are held because endpoints changed while they came to stand still.
+const FREEZES_MAX: usize = 5;

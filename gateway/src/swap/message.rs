@@ -1,0 +1,133 @@
+//! What two generations say to each other.
+//!
+//! ```text
+//! new                                        old
+//!  │ Hello ─────────────────────────────────► │  who, and what can be thawed
+//!  │ ◄───────────────────────────── Welcome   │  configuration, names
+//!  │ ◄───────────────────── Sockets (several) │  what is listened on
+//!  │ Prepared ──────────────────────────────► │  workers stand, inert
+//!  │ ◄──────────────────────────── Learnt     │  endpoints, health
+//!  │ ◄─────────── Ahead, Received (several)   │  descriptors; the old one still serves
+//!  │                                          │  all workers are held
+//!  │ ◄──────── Frozen, Ahead, Worker, Thaw    │  values
+//!  │ Thawed ────────────────────────────────► │  inert, and checked
+//!  │ ◄───────────────────────────── Commit    │  from here on the new one owns all
+//!  │ ◄─────────────────────────── LastWords   │  what was counted, how it went
+//! ```
+//! Either may say `Refused` before the commit. An enum's variants are only added at its end.
+
+use bytes::Bytes;
+use hangu_config::Origin;
+use serde::{Deserialize, Serialize};
+
+use super::report::Report;
+use crate::{exchange::Away, snapshot::Learnt};
+
+/// Version of this conversation. A successor of another one is refused; the layouts of what is
+/// frozen have versions of their own.
+pub const FORMAT: u16 = 1;
+
+/// A message.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Message {
+    /// The successor is there.
+    Hello(Hello),
+    /// The predecessor takes it as one.
+    Welcome(Box<Welcome>),
+    /// Descriptors of sockets, by name.
+    Sockets(Vec<SocketName>),
+    /// Why it is not to be; nothing has changed.
+    Refused(String),
+    /// The successor's workers stand.
+    Prepared,
+    /// What was learnt while running.
+    Learnt(Learnt),
+    /// Descriptors of connections: worker, index and generation.
+    Ahead(Vec<(u32, (u32, u32))>),
+    /// The last message was taken.
+    Received,
+    /// All workers are held.
+    Frozen(FrozenAt),
+    /// What one worker had: postcard of `FrozenWorker`.
+    Worker(u32, Bytes),
+    /// That was all: thaw it.
+    Thaw,
+    /// It is thawed and inert.
+    Thawed(Counts),
+    /// It is the successor's.
+    Commit,
+    /// The predecessor's last words.
+    LastWords(Box<LastWords>),
+}
+
+/// Who the successor is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`FORMAT`].
+    pub format: u16,
+    /// Version of the program.
+    pub build: String,
+    /// Version of the layout of frozen workers that it reads.
+    pub frozen: u16,
+    /// Names of the protocols that it thaws.
+    pub protocols: Vec<String>,
+}
+
+/// What the successor begins with.
+#[derive(Serialize, Deserialize)]
+pub struct Welcome {
+    /// Version of the predecessor's program.
+    pub build: String,
+    /// The configuration in force.
+    pub origin: Origin,
+    /// Names of listeners by place; empty where the configuration has none.
+    pub listeners: Vec<String>,
+    /// Names of clusters by place; empty where the configuration has none.
+    pub clusters: Vec<String>,
+    /// Successors that this one follows.
+    pub generation: u64,
+    /// The token of the admin API that was made at the start.
+    pub admin_token: Option<String>,
+    /// The level of the log that was set by command.
+    pub log_level: Option<String>,
+    /// What only the demo has: where its upstreams are.
+    pub demo: Option<String>,
+}
+
+/// What a descriptor is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SocketName {
+    /// Listens for the listener of this place.
+    Listener(u32),
+    /// Listens for the admin API; the path of its Unix socket if it is one.
+    Admin(Option<String>),
+    /// Keeps the demo's upstreams alive.
+    DemoLife,
+}
+
+/// When the workers were ordered to be held, and what they have.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FrozenAt {
+    /// Microseconds of the machine's monotonic clock.
+    pub(super) at: u64,
+    /// By worker: number of exchanges, and those that others refer to.
+    pub(super) workers: Vec<(u32, Away)>,
+}
+
+/// What the predecessor says when it owns nothing any more.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct LastWords {
+    /// The last rendering of its metrics.
+    pub metrics: String,
+    /// How it went so far.
+    pub report: Report,
+}
+
+/// How much was thawed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counts {
+    /// Connections of either side.
+    pub(super) connections: u64,
+    /// Exchanges in flight.
+    pub(super) exchanges: u64,
+}

@@ -1,0 +1,388 @@
+//! The side that takes over.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{TcpListener, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
+    sync::{Arc, mpsc::channel},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hangu_codecs::{PROTOCOLS, Time};
+use rustc_hash::FxHashMap;
+
+use super::{
+    channel::{Channel, ChannelError},
+    message::{Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome},
+    owner::{Event, Owner, Successor as State},
+    report::micros,
+};
+use crate::{
+    clock,
+    exchange::{self, Core, FrozenWorker, Held, Places, Plan, settle_letters},
+    snapshot::Learnt,
+    start::{Gateway, Waiting},
+};
+
+/// A successor before its gateway stands.
+pub struct Successor {
+    channel: Channel,
+    /// What the predecessor told.
+    pub welcome: Welcome,
+    /// Listening sockets with the place of their listener, and others.
+    sockets: Vec<(SocketName, OwnedFd)>,
+}
+
+/// Why nothing was taken over. The predecessor goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// The conversation broke off.
+    #[error("{0}")]
+    Channel(#[from] ChannelError),
+    /// The predecessor said no.
+    #[error("the running gateway refuses: {0}")]
+    Refused(String),
+    /// The socket belongs to another user.
+    #[error("the socket belongs to user {0}")]
+    Stranger(u32),
+    /// What was said was out of turn.
+    #[error("the running gateway said something out of turn")]
+    OutOfTurn,
+    /// A value could not be thawed.
+    #[error("{0}")]
+    Thaw(String),
+    /// A worker does not answer.
+    #[error("{0}")]
+    Unresponsive(#[from] exchange::Unresponsive),
+}
+
+/// A gateway that was taken over and serves.
+pub struct Taken {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// From the order to freeze to the first writes here.
+    pub pause: Duration,
+    /// How much moved.
+    pub connections: u64,
+    /// Requests in flight that moved.
+    pub exchanges: u64,
+    /// When it was told that all is its own.
+    pub committed: Time,
+    channel: Channel,
+}
+
+impl fmt::Debug for Taken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} connections in {:?}", self.connections, self.pause)
+    }
+}
+
+/// Meets the running gateway at its socket.
+///
+/// # Errors
+/// See [`TakeError`].
+pub fn meet(path: &Path) -> Result<Successor, TakeError> {
+    let stream = UnixStream::connect(path).map_err(|error| ChannelError::Io(error))?;
+    let channel = Channel::new(stream);
+    let (_, user) = channel.peer().map_err(ChannelError::Io)?;
+    if user != rustix::process::geteuid().as_raw() {
+        return Err(TakeError::Stranger(user));
+    }
+    let hello = Hello {
+        format: FORMAT,
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        frozen: exchange::FROZEN_VERSION,
+        protocols: PROTOCOLS.iter().map(|it| it.name.to_owned()).collect(),
+    };
+    channel.send(&Message::Hello(hello), &[], STEP_WAIT)?;
+    let Message::Welcome(welcome) = hear(&channel)?.0 else { return Err(TakeError::OutOfTurn) };
+    let mut sockets = Vec::new();
+    loop {
+        let (Message::Sockets(names), descriptors) = hear(&channel)? else {
+            return Err(TakeError::OutOfTurn);
+        };
+        if names.is_empty() {
+            break;
+        }
+        sockets.extend(names.into_iter().zip(descriptors));
+        channel.send(&Message::Received, &[], STEP_WAIT)?;
+    }
+    Ok(Successor { channel, welcome: *welcome, sockets })
+}
+
+fn hear(channel: &Channel) -> Result<(Message, Vec<OwnedFd>), TakeError> {
+    match channel.receive(PREDECESSOR_WAIT)? {
+        (Message::Refused(why), _) => Err(TakeError::Refused(why)),
+        heard => Ok(heard),
+    }
+}
+
+impl Successor {
+    /// Tells the running gateway why it has to go on.
+    pub fn refuse(&self, why: &str) {
+        // It may be gone.
+        let _ = self.channel.send(&Message::Refused(why.to_owned()), &[], STEP_WAIT);
+    }
+
+    /// The listening sockets, each with the index of its listener in the configuration that
+    /// travelled along.
+    pub fn take_listening(&mut self) -> Vec<(usize, TcpListener)> {
+        let names = self.welcome.listeners.iter().filter(|it| !it.is_empty());
+        let indices: HashMap<&String, usize> = names.zip(0..).collect();
+        let origin = self.welcome.origin.load().ok();
+        let index = |place: u32| {
+            let name = self.welcome.listeners.get(place as usize)?;
+            match &origin {
+                Some(config) => config.listeners.iter().position(|it| it.name == *name),
+                None => indices.get(name).copied(),
+            }
+        };
+        let (mut listening, mut others) = (Vec::new(), Vec::new());
+        for (name, descriptor) in std::mem::take(&mut self.sockets) {
+            match name {
+                SocketName::Listener(place) => {
+                    // Sockets of a listener that is not there any more are closed; it was told to
+                    // its clients when it went.
+                    if let Some(index) = index(place) {
+                        listening.push((index, TcpListener::from(descriptor)));
+                    }
+                }
+                other => others.push((other, descriptor)),
+            }
+        }
+        self.sockets = others;
+        listening
+    }
+
+    /// A socket that is none of a listener's.
+    pub fn take_other(&mut self, is_meant: impl Fn(&SocketName) -> bool) -> Option<OwnedFd> {
+        let at = self.sockets.iter().position(|it| is_meant(&it.0))?;
+        Some(self.sockets.swap_remove(at).1)
+    }
+
+    /// Takes over what the running gateway has. When it returns, the gateway serves.
+    ///
+    /// # Errors
+    /// See [`TakeError`]: the predecessor goes on, and nothing of its connections was touched.
+    pub fn take_over(self, waiting: Waiting) -> Result<Taken, TakeError> {
+        let Waiting { gateway, held } = waiting;
+        let mut taking = Taking::new(&self, &gateway, &held);
+        match taking.run() {
+            Ok(()) => {}
+            Err(error) => {
+                self.refuse(&error.to_string());
+                // Before the workers are let go: nothing may say a word on a connection of the
+                // predecessor's.
+                held.iter().for_each(|it| it.order(Core::forget_thawed));
+                for worker in &held {
+                    // One that does not answer has nothing that could speak.
+                    let _ = worker.answer(STEP_WAIT);
+                }
+                return Err(error);
+            }
+        }
+        let (frozen_at, counts) = (taking.frozen_at, taking.counts);
+        let committed = clock::now();
+        held.iter().for_each(|it| it.order(Core::begin_thawed));
+        for worker in &held {
+            worker.answer(STEP_WAIT)?;
+        }
+        let pause = frozen_at.since(clock::now());
+        drop(held);
+        gateway.handle().listen_everywhere();
+        let Counts { connections, exchanges } = counts;
+        let channel = self.channel;
+        Ok(Taken { gateway, pause, connections, exchanges, committed, channel })
+    }
+}
+
+impl Taken {
+    /// The predecessor's last words; `None` if it says nothing in time.
+    pub fn last_words(&self) -> Option<LastWords> {
+        match self.channel.receive(STEP_WAIT) {
+            Ok((Message::LastWords(words), _)) => Some(*words),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// What is left of the conversation; see [`Farewell::wait`].
+    pub fn split(self) -> (Gateway, Farewell) {
+        (self.gateway, Farewell { channel: self.channel, committed: self.committed })
+    }
+}
+
+impl fmt::Debug for Farewell {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("farewell")
+    }
+}
+
+/// The end of the predecessor.
+pub struct Farewell {
+    channel: Channel,
+    committed: Time,
+}
+
+impl Farewell {
+    /// Waits until the predecessor is gone; says how long that took since the commit,
+    /// microseconds, or `None` if it still runs after `wait`.
+    pub fn wait(&self, wait: Duration) -> Option<u64> {
+        match self.channel.receive(wait) {
+            // Its descriptors are closed when it has ended.
+            Err(ChannelError::Gone) => Some(micros(self.committed.since(clock::now()))),
+            Ok(_) | Err(_) => None,
+        }
+    }
+}
+
+struct Taking<'a> {
+    successor: &'a Successor,
+    gateway: &'a Gateway,
+    held: &'a [Held],
+    /// By old worker.
+    descriptors: Vec<FxHashMap<(u32, u32), TcpStream>>,
+    places: Places,
+    frozen_at: Time,
+    counts: Counts,
+    state: State,
+}
+
+type Thawed = Result<(usize, usize), String>;
+
+impl<'a> Taking<'a> {
+    fn new(successor: &'a Successor, gateway: &'a Gateway, held: &'a [Held]) -> Self {
+        Self {
+            successor,
+            gateway,
+            held,
+            descriptors: Vec::new(),
+            places: Places::default(),
+            frozen_at: Time::default(),
+            counts: Counts::default(),
+            state: State::Waiting,
+        }
+    }
+
+    /// Comes back when all is this process's.
+    fn run(&mut self) -> Result<(), TakeError> {
+        for worker in self.held {
+            worker.wait(STEP_WAIT)?;
+        }
+        let channel = &self.successor.channel;
+        channel.send(&Message::Prepared, &[], STEP_WAIT)?;
+        let (thawed, results) = channel_of_results();
+        let mut plan = Arc::new(Plan::default());
+        let mut given = 0;
+        loop {
+            let (message, descriptors) = hear(channel)?;
+            match message {
+                Message::Learnt(learnt) => {
+                    self.learn(&learnt)?;
+                    channel.send(&Message::Received, &[], STEP_WAIT)?;
+                }
+                Message::Ahead(names) => {
+                    self.keep(names, descriptors);
+                    channel.send(&Message::Received, &[], STEP_WAIT)?;
+                }
+                Message::Frozen(FrozenAt { at, workers }) => {
+                    self.frozen_at = Time::from_micros(at);
+                    plan = Arc::new(Plan::new(self.places.clone(), workers, self.held.len()));
+                }
+                Message::Worker(worker, state) => {
+                    self.thaw(worker, state, &plan, &thawed)?;
+                    given += 1;
+                }
+                Message::Thaw => {
+                    for _ in 0..given {
+                        let result = results.recv_timeout(STEP_WAIT);
+                        let (connections, exchanges) =
+                            result.map_err(|_| exchange::Unresponsive)?.map_err(TakeError::Thaw)?;
+                        self.counts.connections += connections as u64;
+                        self.counts.exchanges += exchanges as u64;
+                    }
+                    for worker in plan.workers.iter().filter_map(|it| self.held.get(it.heir)) {
+                        worker.answer(STEP_WAIT)?;
+                    }
+                    self.state = self.state.on(Event::Thawed);
+                    channel.send(&Message::Thawed(self.counts), &[], STEP_WAIT)?;
+                }
+                Message::Commit => {
+                    self.state = self.state.on(Event::Commit);
+                    if self.state.owner() == Owner::This {
+                        return Ok(());
+                    }
+                    return Err(TakeError::OutOfTurn);
+                }
+                _ => return Err(TakeError::OutOfTurn),
+            }
+        }
+    }
+
+    fn learn(&mut self, learnt: &Learnt) -> Result<(), TakeError> {
+        let welcome = &self.successor.welcome;
+        let handle = self.gateway.handle();
+        self.places = handle.learn(learnt, &welcome.listeners, &welcome.clusters);
+        settle_letters(self.held, STEP_WAIT)?;
+        Ok(())
+    }
+
+    fn keep(&mut self, names: Vec<(u32, (u32, u32))>, descriptors: Vec<OwnedFd>) {
+        for ((worker, id), descriptor) in names.into_iter().zip(descriptors) {
+            let worker = worker as usize;
+            if worker >= WORKERS_MAX {
+                continue;
+            }
+            if self.descriptors.len() <= worker {
+                self.descriptors.resize_with(worker + 1, FxHashMap::default);
+            }
+            if let Some(own) = self.descriptors.get_mut(worker) {
+                own.insert(id, TcpStream::from(descriptor));
+            }
+        }
+    }
+
+    /// Lets the heir of an old worker thaw what that one had.
+    fn thaw(
+        &mut self,
+        worker: u32,
+        state: Bytes,
+        plan: &Arc<Plan>,
+        thawed: &std::sync::mpsc::Sender<Thawed>,
+    ) -> Result<(), TakeError> {
+        let old = plan.workers.get(worker as usize).ok_or(TakeError::OutOfTurn)?;
+        let heir = self.held.get(old.heir).ok_or(TakeError::OutOfTurn)?;
+        let own = self.descriptors.get_mut(worker as usize);
+        let mut descriptors = own.map(std::mem::take).unwrap_or_default();
+        let (plan, thawed) = (Arc::clone(plan), thawed.clone());
+        heir.order(move |core| {
+            let frozen = postcard::from_bytes::<FrozenWorker>(&state);
+            let result = match frozen {
+                Err(_) => Err(exchange::RefusedThaw::Damaged.to_string()),
+                Ok(frozen) => core
+                    .thaw(frozen, &plan, |id| descriptors.remove(&id))
+                    .map_err(|error| error.to_string()),
+            };
+            // What is left are connections that ended since their descriptor was passed.
+            drop(descriptors);
+            let _ = thawed.send(result);
+        });
+        Ok(())
+    }
+}
+
+fn channel_of_results() -> (std::sync::mpsc::Sender<Thawed>, std::sync::mpsc::Receiver<Thawed>) {
+    channel()
+}
+
+/// A step that is no more than some messages takes milliseconds.
+const STEP_WAIT: Duration = Duration::from_secs(5);
+
+/// The predecessor may drain what cannot move before it goes on; a day is the most that its limit
+/// can be. Its end is noticed at once.
+const PREDECESSOR_WAIT: Duration = Duration::from_secs(86_400 + 60);
+
+/// More workers than any machine has cores.
+const WORKERS_MAX: usize = 4096;

@@ -1,0 +1,600 @@
+//! The clients: a few threads with epoll, each with its share of all kinds of connections. Nothing
+//! is ever sent again: a request whose connection ends has failed.
+
+mod bolt;
+mod http;
+mod rotor;
+mod slot;
+mod stream;
+mod talk;
+mod tunnel;
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hangu_tests::bolt::Version;
+
+pub(crate) use http::ANSWER_BYTES;
+use rotor::Rotor;
+use slot::{Connection, Slot, Way};
+pub(crate) use stream::hex;
+use talk::{Around, Heard, Request, Room, Talk};
+
+use crate::{
+    ask::Ask,
+    clock,
+    group::Group,
+    ledger::Ledger,
+    plan::{IN_FLIGHT_MAX, Plan, SPREAD},
+    poller::{Poller, Ready},
+    stream::{Pace, SLOW_BUFFER_BYTES, Shape, TICK},
+    tally::{Fault, Tally},
+    timeline::Timeline,
+    transfer::ReadBuffer,
+};
+
+/// Connections that one thread lets come about at once: fewer than any queue of a listener.
+const CONNECTING_MAX: usize = 64;
+/// Requests that wait on one connection at most.
+const WAITING_MAX: usize = 10_000;
+/// Connections are opened anew so often at most in a run.
+const REOPENED_MAX: u64 = 1_000_000;
+/// A connection that was refused is tried again after this time.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// Connections for one request each that are open at once in a thread; what is due beyond fails.
+const ONCE_MAX: usize = 8_000;
+/// The clients come from so many addresses of loopback, each with all its ports.
+const SOURCES: u64 = 16;
+/// A wait is at least so long: a wake-up for each request would cost more than it measures.
+const WAIT_MIN: Duration = Duration::from_micros(200);
+
+/// Where the proxy listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Targets {
+    /// For HTTP/1.1.
+    pub(crate) http: SocketAddr,
+    /// For Bolt.
+    pub(crate) bolt: SocketAddr,
+}
+
+/// What all threads of clients share.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    /// What to do.
+    pub(crate) plan: Arc<Plan>,
+    /// Where to.
+    pub(crate) targets: Targets,
+    /// Who did what.
+    pub(crate) ledger: Arc<Ledger>,
+    /// When.
+    pub(crate) timeline: Arc<Timeline>,
+}
+
+/// The clients of one thread.
+pub(crate) struct Crowd {
+    stage: Stage,
+    poller: Poller,
+    buffer: ReadBuffer,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    /// Clients that are to get a connection.
+    unopened: VecDeque<usize>,
+    /// Clients that have lost theirs, and when they are to get another one.
+    ended: Vec<(Instant, usize)>,
+    connecting: usize,
+    opened: u64,
+    once: usize,
+    rotors: Vec<Rotor>,
+    storm: Rotor,
+    /// What is to be in flight at the next swap, and when it is sent.
+    holds: VecDeque<(Instant, usize, Ask)>,
+    held: u64,
+    announced: u32,
+    /// When the next burst of connections is due.
+    burst: Option<Instant>,
+    begun: u32,
+    is_ready: bool,
+    heard: Vec<Heard>,
+    tally: Tally,
+}
+
+/// What is left of the clients of one thread when all is over.
+pub(crate) struct Finished {
+    /// What they counted.
+    pub(crate) tally: Tally,
+    /// Closes their connections when dropped.
+    _slots: Vec<Slot>,
+}
+
+impl Crowd {
+    /// The share of thread `part`, not connected yet.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub(crate) fn new(stage: Stage, part: u32) -> io::Result<Self> {
+        let plan = Arc::clone(&stage.plan);
+        let threads = plan.threads;
+        let now = clock::now();
+        let mut slots = Vec::new();
+        let mut rotors = Vec::new();
+        for group in Group::ALL {
+            let clients = plan.clients(group);
+            let first = slots.len();
+            let own = (0..clients).filter(|index| *index as u32 % threads == part);
+            slots.extend(own.map(|index| Slot::new(group, index)));
+            let Some(per_second) = plan.per_second(group).filter(|_| slots.len() > first) else {
+                continue;
+            };
+            let share = (slots.len() - first) as f64 / clients as f64;
+            rotors.push(Rotor::new(group, (first..slots.len()).collect(), per_second * share, now));
+        }
+        let storm = Rotor::new(
+            Group::Storm,
+            if plan.storm_per_second > 0.0 { vec![0] } else { Vec::new() },
+            plan.storm_per_second / f64::from(threads),
+            now,
+        );
+        Ok(Self {
+            poller: Poller::new()?,
+            buffer: ReadBuffer::new(),
+            unopened: (0..slots.len()).collect(),
+            slots,
+            ended: Vec::new(),
+            free: Vec::new(),
+            connecting: 0,
+            opened: 0,
+            once: 0,
+            rotors,
+            storm,
+            holds: VecDeque::new(),
+            held: 0,
+            announced: 0,
+            burst: None,
+            begun: 0,
+            is_ready: false,
+            heard: Vec::new(),
+            tally: Tally::new(),
+            stage,
+        })
+    }
+
+    /// Asks until it is told to stop, waits for what is then in flight and gives what it counted.
+    ///
+    /// # Errors
+    /// The process has no descriptor left, or connections end all the time.
+    pub(crate) fn run(mut self) -> io::Result<Finished> {
+        let mut ready = Vec::new();
+        let mut next_tick = clock::now();
+        let mut deadline = None;
+        loop {
+            let now = clock::now();
+            let is_ending = self.stage.timeline.is_sending_over();
+            if is_ending {
+                let deadline = *deadline.get_or_insert(now + self.stage.plan.grace());
+                if now >= deadline || (now >= next_tick && self.slots.iter().all(Slot::is_quiet)) {
+                    break;
+                }
+            } else if self.is_ready {
+                self.send_due(now);
+            }
+            if now >= next_tick {
+                next_tick = now + TICK;
+                self.tick(now);
+            }
+            self.open_some(now)?;
+            let next = self.next_due().filter(|_| !is_ending && self.is_ready);
+            let next = next.map_or(next_tick, |it| it.min(next_tick));
+            let patience = next.saturating_duration_since(clock::now()).max(WAIT_MIN);
+            self.poller.wait(patience, &mut ready)?;
+            let now = clock::now();
+            let mut has_heard = false;
+            for event in &ready {
+                has_heard |= self.serve(*event, now);
+            }
+            if has_heard {
+                self.stage.timeline.answers(now);
+            }
+        }
+        Ok(self.finish())
+    }
+
+    // ---- what is due
+
+    fn next_due(&self) -> Option<Instant> {
+        let rotors = self.rotors.iter().chain(Some(&self.storm).filter(|_| self.has_storm()));
+        let holds = self.holds.front().map(|(due, ..)| *due);
+        rotors.map(Rotor::next).chain(holds).chain(self.burst).min()
+    }
+
+    fn has_storm(&self) -> bool {
+        self.stage.plan.storm_per_second > 0.0
+    }
+
+    fn send_due(&mut self, now: Instant) {
+        self.look_at_swaps(now);
+        let mut rotors = std::mem::take(&mut self.rotors);
+        for rotor in &mut rotors {
+            while let Some((due, ask)) = rotor.due(now) {
+                self.stage.timeline.lag(due, now);
+                let picked = rotor.pick(|slot| !self.is_kept(slot));
+                match picked {
+                    Some(slot) => self.submit(slot, due, ask, now),
+                    None => self.tally.of(rotor.group).fault(Fault::Overrun, 1),
+                }
+            }
+        }
+        self.rotors = rotors;
+        while let Some((due, slot, ask)) = self.holds.pop_front() {
+            if due > now {
+                self.holds.push_front((due, slot, ask));
+                break;
+            }
+            self.submit(slot, due, ask, now);
+            self.held += u64::from(matches!(ask, Ask::PastSwap(_)));
+            if self.holds.is_empty() && self.announced > 0 {
+                self.stage.timeline.hold(std::mem::take(&mut self.held));
+            }
+        }
+        while let Some((due, _)) = self.storm.due(now) {
+            self.open_once(Group::Storm, due, now);
+        }
+        if self.burst.is_some_and(|it| it <= now) {
+            self.burst = None;
+            for _ in 0..self.stage.plan.backlog / self.stage.plan.threads as usize {
+                self.open_once(Group::Backlog, now, now);
+            }
+        }
+    }
+
+    /// Prepares what belongs to a swap that was announced or has begun.
+    fn look_at_swaps(&mut self, now: Instant) {
+        while self.announced < self.stage.timeline.announced() {
+            let swap = self.announced;
+            self.announced += 1;
+            self.hold(swap, Ask::PastSwap(swap), now);
+            if self.holds.is_empty() {
+                self.stage.timeline.hold(0);
+            }
+        }
+        let begun = self.stage.timeline.begun();
+        if begun > self.begun {
+            self.begun = begun;
+            if self.stage.plan.backlog > 0 {
+                self.burst = Some(now + self.burst_offset(begun));
+            }
+        }
+    }
+
+    /// Each burst comes at another place of the swap, by what the last one took.
+    fn burst_offset(&self, swap: u32) -> Duration {
+        let last = self.stage.timeline.spans().last().map(|it| it.end - it.begin);
+        last.unwrap_or_default() * (swap * 7 % 10) / 10
+    }
+
+    fn hold(&mut self, swap: u32, ask: Ask, now: Instant) {
+        let plan = &self.stage.plan;
+        let is_held = |it: &Slot| plan.is_held(it.group, it.index, swap);
+        let held: Vec<usize> =
+            (0..self.slots.len()).filter(|slot| is_held(&self.slots[*slot])).collect();
+        let step = SPREAD / (held.len().max(1) as u32);
+        self.holds.extend((0..).zip(held).map(|(nth, slot)| (now + step * nth, slot, ask)));
+    }
+
+    fn is_kept(&self, slot: usize) -> bool {
+        let connection = self.slots[slot].connection.as_ref();
+        connection.is_some_and(|it| it.talk.room() == Room::Kept)
+    }
+
+    // ---- sending
+
+    /// Sends a request on a client's connection, or lets it wait there.
+    fn submit(&mut self, slot: usize, due: Instant, ask: Ask, now: Instant) {
+        let client = &mut self.slots[slot];
+        if client.waiting.len() >= WAITING_MAX {
+            self.tally.of(client.group).fault(Fault::Overrun, 1);
+            return;
+        }
+        client.waiting.push_back((due, ask));
+        self.send_waiting(slot, now);
+    }
+
+    /// Sends what waits, as far as there is room, each request by a write of its own.
+    fn send_waiting(&mut self, slot: usize, now: Instant) {
+        loop {
+            let client = &mut self.slots[slot];
+            let group = client.group;
+            let Some(connection) = &mut client.connection else { return };
+            let has_room = connection.is_connected() && connection.talk.room() == Room::Free;
+            if !has_room {
+                return;
+            }
+            let Some((due, ask)) = client.waiting.pop_front() else { return };
+            let Some(number) = self.stage.ledger.open(group) else {
+                self.tally.of(group).fault(Fault::Overrun, 1);
+                return;
+            };
+            let request = Request { number, due, sent: now, ask };
+            if let Err(fault) = connection.say(|talk, _, out| talk.ask(request, out)) {
+                self.end(slot, fault, now);
+                return;
+            }
+        }
+    }
+
+    /// Streams go on.
+    fn tick(&mut self, now: Instant) {
+        let is_ending = self.stage.timeline.is_sending_over();
+        for slot in 0..self.slots.len() {
+            let client = &mut self.slots[slot];
+            let Some(connection) = &mut client.connection else { continue };
+            if !connection.is_connected() || connection.talk.room() != Room::Streaming {
+                continue;
+            }
+            let ledger = &self.stage.ledger;
+            let mut around = Around { now, ledger, is_ending, heard: &mut self.heard };
+            let said = connection.say(|talk, unsent, out| talk.tick(&mut around, unsent, out));
+            match said {
+                Ok(()) => drop(self.hear(slot, now)),
+                Err(fault) => self.end(slot, fault, now),
+            }
+        }
+    }
+
+    // ---- connections
+
+    fn open_some(&mut self, now: Instant) -> io::Result<()> {
+        let unopened = &mut self.unopened;
+        self.ended.retain(|(at, slot)| {
+            let is_later = *at > now;
+            if !is_later {
+                unopened.push_back(*slot);
+            }
+            is_later
+        });
+        while self.connecting < CONNECTING_MAX {
+            let Some(slot) = self.unopened.pop_front() else { break };
+            self.open(slot, now)?;
+        }
+        if !self.is_ready && self.connecting == 0 && self.unopened.is_empty() {
+            self.is_ready = true;
+            self.rotors.iter_mut().for_each(|it| it.start(now));
+            self.storm.start(now);
+            // As many requests at once as at a swap: what the proxy opens for them is there then.
+            self.hold(0, Ask::After(SPREAD.as_millis() as u32 * 3), now);
+            self.stage.timeline.ready();
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, slot: usize, now: Instant) -> io::Result<()> {
+        self.opened += 1;
+        if self.opened > REOPENED_MAX {
+            return Err(io::Error::other("connections keep ending"));
+        }
+        let client = &mut self.slots[slot];
+        client.generation = client.generation.wrapping_add(1);
+        let plan = &self.stage.plan;
+        let talk = talk_of(client.group, client.index, plan);
+        let host = 1 + (self.opened % SOURCES) as u8;
+        let slow = Shape::of(client.index, plan.stream_lasts).pace == Pace::Receiver;
+        let way = Way {
+            target: match client.group.is_bolt() {
+                true => self.stage.targets.bolt,
+                false => self.stage.targets.http,
+            },
+            source: SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)),
+            buffer_bytes: (client.group == Group::Download && slow).then_some(SLOW_BUFFER_BYTES),
+        };
+        match Connection::open(&way, talk) {
+            Ok(connection) => {
+                let token = u64::from(client.generation) << 32 | slot as u64;
+                self.poller.add_stream(connection.stream(), token)?;
+                client.connection = Some(connection);
+                self.connecting += 1;
+            }
+            Err(_) => self.end(slot, Fault::Refused, now),
+        }
+        Ok(())
+    }
+
+    /// A new connection for one request.
+    fn open_once(&mut self, group: Group, due: Instant, now: Instant) {
+        if self.once >= ONCE_MAX {
+            self.tally.of(group).fault(Fault::Overrun, 1);
+            return;
+        }
+        self.once += 1;
+        let slot = self.free.pop().unwrap_or(self.slots.len());
+        if slot == self.slots.len() {
+            self.slots.push(Slot::new(group, 0));
+        }
+        self.slots[slot].group = group;
+        self.slots[slot].waiting.push_back((due, Ask::Now));
+        if self.open(slot, now).is_err() {
+            self.end(slot, Fault::Refused, now);
+        }
+    }
+
+    /// A client whose connection has served is free for another one.
+    fn release(&mut self, slot: usize) {
+        self.slots[slot].connection = None;
+        self.slots[slot].waiting.clear();
+        self.free.push(slot);
+        self.once -= 1;
+    }
+
+    /// A connection is of no more use: what was in flight on it has failed.
+    fn end(&mut self, slot: usize, fault: Fault, now: Instant) {
+        let client = &mut self.slots[slot];
+        let tally = self.tally.of(client.group);
+        let (mut lost, mut is_announced) = (0, false);
+        if let Some(mut connection) = client.connection.take() {
+            self.connecting -= usize::from(!connection.is_connected());
+            is_announced = connection.talk.is_closed_next();
+            lost = connection.talk.take_in_flight().len() as u64;
+        }
+        match fault {
+            Fault::Closed | Fault::Reset if is_announced => tally.closed_announced += 1,
+            Fault::Closed | Fault::Reset => tally.closed_unannounced += 1,
+            _ => lost = lost.max(1),
+        }
+        if lost > 0 {
+            tally.fault(fault, lost);
+        }
+        if !client.group.is_lasting() {
+            // What was to be asked on it is in the ledger as sent and lost.
+            for _ in 0..client.waiting.len() {
+                let _ = self.stage.ledger.open(client.group);
+            }
+            self.release(slot);
+            return;
+        }
+        client.client.replaced += 1;
+        client.last_heard = None;
+        if !self.stage.timeline.is_sending_over() || !client.waiting.is_empty() {
+            let pause = if fault == Fault::Refused { REFUSED_PAUSE } else { Duration::ZERO };
+            self.ended.push((now + pause, slot));
+        }
+    }
+
+    // ---- hearing
+
+    /// Whether anything was heard.
+    fn serve(&mut self, ready: Ready, now: Instant) -> bool {
+        let (slot, generation) = ((ready.token & 0xffff_ffff) as usize, ready.token >> 32);
+        let Some(client) = self.slots.get_mut(slot) else { return false };
+        if u64::from(client.generation) != generation {
+            return false;
+        }
+        let Some(connection) = &mut client.connection else { return false };
+        if !connection.is_connected() {
+            if !ready.is_writable {
+                return false;
+            }
+            match connection.connects() {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(fault) => {
+                    self.end(slot, fault, now);
+                    return false;
+                }
+            }
+            self.connecting -= 1;
+            self.tally.of(client.group).opened += 1;
+        }
+        if let Err(fault) = connection.flush() {
+            self.end(slot, fault, now);
+            return false;
+        }
+        let has_heard = self.hear(slot, now);
+        self.send_waiting(slot, now);
+        has_heard
+    }
+
+    /// Hears what has come on a connection; whether anything had.
+    fn hear(&mut self, slot: usize, now: Instant) -> bool {
+        let is_ending = self.stage.timeline.is_sending_over();
+        let client = &mut self.slots[slot];
+        let Some(connection) = &mut client.connection else { return false };
+        let ledger = &self.stage.ledger;
+        let mut around = Around { now, ledger, is_ending, heard: &mut self.heard };
+        let is_steady = connection.talk.is_steady();
+        let result = connection.hear(&mut self.buffer, &mut around);
+        let is_closed_next = connection.talk.is_closed_next();
+        let has_answers = !self.heard.is_empty();
+        if is_steady && result == Ok(true) {
+            self.note_gap(slot, now);
+        }
+        self.take_heard(slot, now);
+        match result {
+            Ok(_) if has_answers && !self.slots[slot].group.is_lasting() => self.release(slot),
+            Ok(_) if is_closed_next => self.end(slot, Fault::Closed, now),
+            Ok(_) => {}
+            Err(fault) => self.end(slot, fault, now),
+        }
+        has_answers
+    }
+
+    fn take_heard(&mut self, slot: usize, now: Instant) {
+        let mut heard = std::mem::take(&mut self.heard);
+        for Heard { request, verdict, is_timed } in heard.drain(..) {
+            let tally = self.tally.of(self.slots[slot].group);
+            let timeline = &self.stage.timeline;
+            match verdict {
+                Ok(()) => self.stage.ledger.answer(request.number),
+                Err(fault) => tally.fault(fault, 1),
+            }
+            let delay = request.ask.delay();
+            if delay.is_none() || !is_timed {
+                let swaps = timeline.swaps_within(request.sent, now);
+                self.slots[slot].client.swaps_in_flight += swaps;
+            }
+            match delay.filter(|_| is_timed) {
+                Some(delay) => {
+                    let wait = now.saturating_duration_since(request.due + delay);
+                    tally.wait(wait, timeline.is_near(request.due, now));
+                    self.note_gap(slot, now);
+                }
+                // Kept on demand: the time says nothing.
+                None => self.slots[slot].last_heard = Some(now),
+            }
+        }
+        self.heard = heard;
+    }
+
+    /// Something came that was expected: how long after what came before?
+    fn note_gap(&mut self, slot: usize, now: Instant) {
+        let client = &mut self.slots[slot];
+        let Some(before) = client.last_heard.replace(now) else { return };
+        let gap = now.saturating_duration_since(before);
+        let is_near = self.stage.timeline.is_near(before, now);
+        let longest = match is_near {
+            true => &mut client.client.gap_near,
+            false => &mut client.client.gap_far,
+        };
+        *longest = gap.max(*longest);
+    }
+
+    // ---- the end
+
+    fn finish(mut self) -> Finished {
+        let now = clock::now();
+        for slot in 0..self.slots.len() {
+            let client = &mut self.slots[slot];
+            if let Some(connection) = &mut client.connection {
+                let ledger = &self.stage.ledger;
+                let mut around = Around { now, ledger, is_ending: true, heard: &mut self.heard };
+                connection.talk.finish(&mut around);
+                let lost = connection.talk.take_in_flight().len() as u64;
+                if lost > 0 {
+                    self.tally.of(client.group).fault(Fault::Unanswered, lost);
+                }
+            }
+            self.take_heard(slot, now);
+            let client = &self.slots[slot];
+            if client.group.is_lasting() {
+                self.tally.of(client.group).clients.push(client.client);
+            }
+        }
+        Finished { tally: self.tally, _slots: self.slots }
+    }
+}
+
+fn talk_of(group: Group, index: usize, plan: &Plan) -> Box<dyn Talk> {
+    let shape = Shape::of(index, plan.stream_lasts);
+    let version = [Version::V1, Version::V1, Version::V1, Version::V2Crc][index % 4];
+    match group {
+        Group::Http | Group::IdleHttp | Group::Storm | Group::Backlog => {
+            Box::new(http::HttpTalk::default())
+        }
+        Group::Bolt | Group::IdleBolt => Box::new(bolt::BoltTalk::new(version, IN_FLIGHT_MAX)),
+        Group::Upload => Box::new(stream::Upload::new(shape)),
+        Group::Download => Box::new(stream::Download::new(shape)),
+        Group::Tunnel => Box::new(tunnel::Tunnel::default()),
+    }
+}

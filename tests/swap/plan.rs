@@ -1,0 +1,137 @@
+//! What one run does: how many clients of each kind, how often they ask, how often is swapped.
+
+use std::time::Duration;
+
+use crate::{group::Group, stream::TICK};
+
+/// One run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Connections with small HTTP/1.1 requests.
+    pub(crate) http: usize,
+    /// Connections with Bolt requests.
+    pub(crate) bolt: usize,
+    /// HTTP/1.1 connections that are silent most of the time.
+    pub(crate) idle_http: usize,
+    /// Bolt connections that are silent most of the time.
+    pub(crate) idle_bolt: usize,
+    /// Connections with long bodies of requests.
+    pub(crate) uploads: usize,
+    /// Connections with long bodies of responses.
+    pub(crate) downloads: usize,
+    /// Upgraded connections.
+    pub(crate) tunnels: usize,
+    /// Requests a second of [`Plan::http`].
+    pub(crate) http_per_second: f64,
+    /// Requests a second of [`Plan::bolt`].
+    pub(crate) bolt_per_second: f64,
+    /// How long a silent connection is silent.
+    pub(crate) idle_every: Duration,
+    /// New connections a second, each for one request.
+    pub(crate) storm_per_second: f64,
+    /// New connections at one instant in each swap, each for one request.
+    pub(crate) backlog: usize,
+    /// How often is swapped.
+    pub(crate) swaps: u32,
+    /// From the beginning of a swap to the beginning of the next.
+    pub(crate) interval: Duration,
+    /// How long a swap may take at most.
+    pub(crate) swap_timeout: Duration,
+    /// How long a long body takes.
+    pub(crate) stream_lasts: Duration,
+    /// From when all connections have come about to the first swap.
+    pub(crate) warm_up: Duration,
+    /// Threads of clients.
+    pub(crate) threads: u32,
+}
+
+/// Requests in flight on a Bolt connection at most.
+pub(crate) const IN_FLIGHT_MAX: usize = 16;
+
+/// One in so many connections has a request in flight through all of a swap, each in its turn.
+pub(crate) const HELD_SHARE: usize = 4;
+
+/// Requests that are to be in flight at a swap, and answers that waited for its end, are spread over
+/// this time: all at once would be a load of its own.
+pub(crate) const SPREAD: Duration = Duration::from_millis(100);
+
+/// More requests are not sent in a run; each takes three bytes.
+const REQUESTS_MAX: usize = 64_000_000;
+
+impl Plan {
+    /// How many clients of a group last for the whole run.
+    pub(crate) fn clients(&self, group: Group) -> usize {
+        match group {
+            Group::Http => self.http,
+            Group::Bolt => self.bolt,
+            Group::IdleHttp => self.idle_http,
+            Group::IdleBolt => self.idle_bolt,
+            Group::Upload => self.uploads,
+            Group::Download => self.downloads,
+            Group::Tunnel => self.tunnels,
+            Group::Storm | Group::Backlog => 0,
+        }
+    }
+
+    /// All clients that last for the whole run.
+    pub(crate) fn connections(&self) -> usize {
+        Group::ALL.iter().map(|group| self.clients(*group)).sum()
+    }
+
+    /// Requests a second of a group that asks at a fixed rate on lasting connections.
+    pub(crate) fn per_second(&self, group: Group) -> Option<f64> {
+        let idle = |count: usize| count as f64 / self.idle_every.as_secs_f64();
+        match group {
+            Group::Http => Some(self.http_per_second),
+            Group::Bolt => Some(self.bolt_per_second),
+            Group::IdleHttp => Some(idle(self.idle_http)),
+            Group::IdleBolt => Some(idle(self.idle_bolt)),
+            Group::Upload | Group::Download | Group::Tunnel | Group::Storm | Group::Backlog => None,
+        }
+    }
+
+    /// Whether a client has a request in flight through all of this swap.
+    pub(crate) fn is_held(&self, group: Group, index: usize, swap: u32) -> bool {
+        let share = match group {
+            Group::Http | Group::Bolt => HELD_SHARE.min(self.swaps as usize),
+            Group::IdleHttp | Group::IdleBolt => self.swaps as usize,
+            Group::Upload | Group::Download | Group::Tunnel | Group::Storm | Group::Backlog => {
+                return false;
+            }
+        };
+        let share = share.max(1);
+        index % share == swap as usize % share
+    }
+
+    /// So many requests a second in all, half of them in Bolt if that is spoken.
+    pub(crate) fn set_rate(&mut self, per_second: f64) {
+        (self.http_per_second, self.bolt_per_second) = match (self.http, self.bolt) {
+            (_, 0) => (per_second, 0.0),
+            (0, _) => (0.0, per_second),
+            _ => (per_second / 2.0, per_second / 2.0),
+        };
+    }
+
+    /// Whether Bolt is spoken.
+    pub(crate) fn has_bolt(&self) -> bool {
+        self.bolt + self.idle_bolt > 0
+    }
+
+    /// How long all that is in flight at the end may take to end.
+    pub(crate) fn grace(&self) -> Duration {
+        2 * self.stream_lasts + Duration::from_secs(10)
+    }
+
+    /// Room in the ledger: what a run sends if each swap takes as long as it may, up to a limit.
+    pub(crate) fn requests_max(&self) -> usize {
+        let seconds = (self.interval + self.swap_timeout).as_secs_f64() * f64::from(self.swaps)
+            + self.warm_up.as_secs_f64()
+            + 10.0;
+        let rates: f64 = Group::ALL.iter().filter_map(|group| self.per_second(*group)).sum();
+        let blocks = self.tunnels as f64 / TICK.as_secs_f64();
+        let held = self.connections() as f64 * f64::from(self.swaps + 1);
+        let bursts = self.backlog as f64 * f64::from(self.swaps);
+        let all = (rates + blocks + self.storm_per_second) * seconds + held + bursts;
+        (all as usize).clamp(100_000, REQUESTS_MAX)
+    }
+}

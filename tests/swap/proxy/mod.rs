@@ -1,0 +1,254 @@
+//! The proxy under test, known by its commands alone: one that starts it, others that swap it.
+
+mod children;
+mod template;
+
+use std::{
+    fs::{self, File},
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+pub(crate) use children::{Children, Ended, Watched};
+pub(crate) use template::Values;
+
+use crate::{client::Targets, clock};
+
+/// How long a proxy has to begin to listen.
+const START: Duration = Duration::from_secs(30);
+/// How much of what a process said last is shown.
+const WORDS_BYTES: u64 = 2000;
+
+/// How to start, swap and find it, before ports are known.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    /// Files into which ports are filled in.
+    pub(crate) templates: Vec<PathBuf>,
+    /// Starts it; stays with it or ends.
+    pub(crate) start: String,
+    /// Swap it, in turn.
+    pub(crate) swaps: Vec<SwapCommand>,
+    /// Prints the id of the process that serves.
+    pub(crate) pid: Option<String>,
+    /// Names that stand for a fixed value.
+    pub(crate) set: Vec<(String, String)>,
+    /// Names that stand for another value after each swap.
+    pub(crate) vary: Vec<(String, Vec<String>)>,
+}
+
+/// A command that swaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SwapCommand {
+    /// What the shell is given.
+    pub(crate) command: String,
+    /// It is to fail, and nothing else is to happen.
+    pub(crate) fails: bool,
+}
+
+/// A running proxy. It ends with this value, and all that it started.
+pub(crate) struct Proxy {
+    recipe: Recipe,
+    values: Values,
+    directory: PathBuf,
+    children: Children,
+    targets: Targets,
+    pid: Option<u32>,
+}
+
+/// What became of an order to swap.
+#[derive(Clone, Debug)]
+pub(crate) struct Swapped {
+    /// The command, with all filled in.
+    pub(crate) command: String,
+    /// How it ended; `None` when it did not in time, and was killed.
+    pub(crate) ended: Option<Ended>,
+    /// When it was given.
+    pub(crate) begin: Instant,
+    /// When it ended.
+    pub(crate) end: Instant,
+    /// What it said, errors included.
+    pub(crate) words: String,
+    /// The process that serves now, as far as is known.
+    pub(crate) pid: Option<u32>,
+}
+
+/// Where the backend listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Upstreams {
+    /// For HTTP/1.1.
+    pub(crate) http: SocketAddr,
+    /// For Bolt.
+    pub(crate) bolt: SocketAddr,
+}
+
+impl Proxy {
+    /// Starts it with files in this directory and waits until it listens, for Bolt if that is
+    /// spoken.
+    ///
+    /// # Errors
+    /// It cannot be started or does not listen; the error holds its own last words.
+    pub(crate) fn start(
+        recipe: &Recipe,
+        directory: &Path,
+        upstreams: Upstreams,
+        children: &Children,
+        has_bolt: bool,
+    ) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let [http, bolt, admin] = free_addresses()?;
+        let mut values = Values::default();
+        let addresses = [
+            ("http", http),
+            ("bolt", bolt),
+            ("admin", admin),
+            ("upstream_http", upstreams.http),
+            ("upstream_bolt", upstreams.bolt),
+        ];
+        for (name, address) in addresses {
+            values.set(name, address);
+            values.set(&format!("{name}_port"), address.port());
+        }
+        values.set("directory", directory.display());
+        for (name, value) in &recipe.set {
+            values.set(name, value);
+        }
+        let mut proxy = Self {
+            recipe: recipe.clone(),
+            values,
+            directory: directory.to_owned(),
+            children: children.clone(),
+            targets: Targets { http, bolt },
+            pid: None,
+        };
+        proxy.vary(0);
+        proxy.render()?;
+        let log = proxy.directory.join("start.log");
+        let mut command = proxy.shell(&proxy.recipe.start, &log)?;
+        let child = children.spawn(&mut command)?;
+        let needed: Vec<SocketAddr> =
+            [Some(http), has_bolt.then_some(bolt)].into_iter().flatten().collect();
+        let settled = clock::retry(START, || {
+            let is_up = needed.iter().all(|it| TcpStream::connect(it).is_ok());
+            let ended = children.ended(child).filter(|it| *it != Ended::Exited(0));
+            (is_up || ended.is_some()).then_some(is_up)
+        });
+        if settled != Some(true) {
+            return Err(io::Error::other(format!("the proxy is not up:\n{}", last_words(&log))));
+        }
+        proxy.pid = proxy.ask_pid().or(Some(child));
+        Ok(proxy)
+    }
+
+    /// Where it listens.
+    pub(crate) fn targets(&self) -> Targets {
+        self.targets
+    }
+
+    /// The process that serves, as far as is known.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// Prepares what a swap needs: files are written anew with the values of its turn.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(crate) fn prepare(&mut self, swap: u32) -> io::Result<SwapCommand> {
+        self.vary(swap as usize + 1);
+        self.values.set("swap", swap);
+        self.values.set("pid", self.pid.map_or_else(String::new, |it| it.to_string()));
+        self.render()?;
+        let commands = &self.recipe.swaps;
+        let command = &commands[swap as usize % commands.len()];
+        Ok(SwapCommand { command: self.values.render(&command.command), fails: command.fails })
+    }
+
+    /// Gives a prepared order and waits until it is carried out.
+    ///
+    /// # Errors
+    /// The shell cannot be started.
+    pub(crate) fn swap(
+        &mut self,
+        swap: u32,
+        command: &SwapCommand,
+        patience: Duration,
+    ) -> io::Result<Swapped> {
+        let log = self.directory.join(format!("swap-{swap}.log"));
+        let mut shell = self.shell(&command.command, &log)?;
+        let begin = clock::now();
+        let child = self.children.spawn(&mut shell)?;
+        let ended = self.children.wait(child, patience);
+        let end = clock::now();
+        if ended.is_none() {
+            children::send(child, rustix::process::Signal::KILL);
+        }
+        let words = last_words(&log);
+        if ended == Some(Ended::Exited(0)) {
+            let said = words.lines().last().and_then(|line| line.trim().parse().ok());
+            self.pid = self.ask_pid().or(said);
+        }
+        let command = command.command.clone();
+        Ok(Swapped { command, ended, begin, end, words, pid: self.pid })
+    }
+
+    fn vary(&mut self, turn: usize) {
+        for (name, values) in &self.recipe.vary {
+            self.values.set(name, &values[turn % values.len()]);
+        }
+    }
+
+    fn render(&self) -> io::Result<()> {
+        for template in &self.recipe.templates {
+            let text = fs::read_to_string(template)?;
+            let Some(name) = template.file_name() else { continue };
+            // Whoever watches the file sees the whole of it.
+            let (path, new) = (self.directory.join(name), self.directory.join("new"));
+            fs::write(&new, self.values.render(&text))?;
+            fs::rename(new, path)?;
+        }
+        Ok(())
+    }
+
+    fn ask_pid(&self) -> Option<u32> {
+        let log = self.directory.join("pid.log");
+        let mut shell = self.shell(self.recipe.pid.as_ref()?, &log).ok()?;
+        let child = self.children.spawn(&mut shell).ok()?;
+        self.children.wait(child, START)?;
+        last_words(&log).trim().parse().ok()
+    }
+
+    /// Its output goes to a file: a pipe would be kept open by whatever the command leaves behind.
+    fn shell(&self, command: &str, log: &Path) -> io::Result<Command> {
+        let output = File::create(log)?;
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(self.values.render(command)).stdin(Stdio::null());
+        shell.stdout(output.try_clone()?).stderr(output);
+        Ok(shell)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.children.end_all(self.pid);
+    }
+}
+
+fn free_addresses<const N: usize>() -> io::Result<[SocketAddr; N]> {
+    // All are held until all are known, so that they differ.
+    let held: Vec<_> =
+        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
+    let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); N];
+    for (address, listener) in addresses.iter_mut().zip(&held) {
+        *address = listener.local_addr()?;
+    }
+    Ok(addresses)
+}
+
+fn last_words(log: &Path) -> String {
+    let words = fs::read(log).unwrap_or_default();
+    let start = words.len().saturating_sub(WORDS_BYTES as usize);
+    String::from_utf8_lossy(&words[start..]).into_owned()
+}

@@ -1,0 +1,146 @@
+//! Swaps the proxy again and again, and looks at when the old process is gone.
+
+use std::{
+    io,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock,
+    plan::Plan,
+    proxy::{Ended, Proxy, Swapped, Watched},
+    timeline::Timeline,
+};
+
+/// How long requests that are to be in flight at a swap have to reach the backend.
+const HELD_PATIENCE: Duration = Duration::from_secs(3);
+/// The old process is waited for so long.
+const GONE_PATIENCE: Duration = Duration::from_secs(60);
+/// From the end of a swap to the announcement of the next one at least.
+const PAUSE_MIN: Duration = Duration::from_millis(400);
+/// Requests that are to be in flight are sent so long before a swap.
+const AHEAD: Duration = Duration::from_millis(250);
+
+/// Whether the proxy is swapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mode {
+    /// It is.
+    Swap,
+    /// It is not, but all else is done as if it were, each time for so long: the run that one with
+    /// swaps is compared with.
+    Baseline(Duration),
+}
+
+/// One swap.
+pub(crate) struct Record {
+    /// What became of the order; `None` when none was given.
+    pub(crate) swapped: Option<Swapped>,
+    /// The order was to fail.
+    pub(crate) fails: bool,
+    /// The process that served before.
+    pub(crate) old_pid: Option<u32>,
+    /// How long after the order the old process was gone.
+    pub(crate) old_gone: Option<Duration>,
+    /// The order failed as expected, and the old process is gone all the same.
+    pub(crate) is_dead: bool,
+    /// All that was to be in flight was.
+    pub(crate) is_held: bool,
+}
+
+impl Record {
+    /// Whether the order was carried out, or failed, as expected.
+    pub(crate) fn is_as_expected(&self) -> bool {
+        let Some(swapped) = &self.swapped else { return true };
+        let has_succeeded = swapped.ended == Some(Ended::Exited(0));
+        swapped.ended.is_some() && has_succeeded != self.fails && !self.is_dead
+    }
+}
+
+/// Swaps as often as the plan says.
+///
+/// # Errors
+/// The shell cannot be started, or a file cannot be written.
+pub(crate) fn run(
+    proxy: &mut Proxy,
+    plan: &Plan,
+    timeline: &Timeline,
+    mode: Mode,
+) -> io::Result<Vec<Record>> {
+    let mut records = Vec::new();
+    let mut watches = Vec::new();
+    let mut next = clock::now() + plan.warm_up;
+    for swap in 0..plan.swaps {
+        clock::wait_until(next.checked_sub(AHEAD).unwrap_or(next));
+        timeline.announce();
+        let is_held =
+            clock::retry(HELD_PATIENCE, || timeline.is_held(plan.threads).then_some(())).is_some();
+        clock::wait_until(next);
+        let (mut record, watch) = match mode {
+            Mode::Swap => swap_once(proxy, plan, timeline, swap)?,
+            Mode::Baseline(length) => (pretend(timeline, length), None),
+        };
+        record.is_held = is_held;
+        records.push(record);
+        watches.push(watch);
+        next = (next + plan.interval).max(clock::now() + PAUSE_MIN + AHEAD);
+    }
+    clock::wait_until(next);
+    timeline.stop_sending();
+    for (record, watch) in records.iter_mut().zip(watches) {
+        record.old_gone = watch.and_then(|it| it.join().ok().flatten());
+    }
+    Ok(records)
+}
+
+type Watch = JoinHandle<Option<Duration>>;
+
+fn swap_once(
+    proxy: &mut Proxy,
+    plan: &Plan,
+    timeline: &Timeline,
+    swap: u32,
+) -> io::Result<(Record, Option<Watch>)> {
+    let command = proxy.prepare(swap)?;
+    let old_pid = proxy.pid();
+    let old = old_pid.and_then(Watched::new);
+    timeline.begin(clock::now());
+    let swapped = proxy.swap(swap, &command, plan.swap_timeout);
+    let (begin, end) = match &swapped {
+        Ok(swapped) => (swapped.begin, swapped.end),
+        Err(_) => (clock::now(), clock::now()),
+    };
+    timeline.end(begin, end);
+    let swapped = swapped?;
+    let mut record = Record {
+        swapped: Some(swapped),
+        fails: command.fails,
+        old_pid,
+        old_gone: None,
+        is_dead: false,
+        is_held: false,
+    };
+    let Some(old) = old else { return Ok((record, None)) };
+    if command.fails {
+        record.is_dead = old.wait(Duration::ZERO).is_some();
+        return Ok((record, None));
+    }
+    let watch =
+        std::thread::spawn(move || Some(old.wait(GONE_PATIENCE)?.saturating_duration_since(begin)));
+    Ok((record, Some(watch)))
+}
+
+fn pretend(timeline: &Timeline, length: Duration) -> Record {
+    let begin: Instant = clock::now();
+    timeline.begin(begin);
+    clock::wait_until(begin + length);
+    timeline.end(begin, clock::now());
+    Record {
+        swapped: None,
+        fails: false,
+        old_pid: None,
+        old_gone: None,
+        is_dead: false,
+        is_held: false,
+    }
+}
