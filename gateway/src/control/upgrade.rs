@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::desk::Desk;
@@ -57,6 +58,8 @@ pub(super) struct Upgrader {
     demo: Option<String>,
     sockets: Vec<(SocketName, OwnedFd)>,
     is_busy: Cell<bool>,
+    /// Whether there is no predecessor, or none any more.
+    is_alone: watch::Sender<bool>,
     report: RefCell<Option<Report>>,
     /// What was counted by the processes before.
     pub(super) totals: Totals,
@@ -88,6 +91,7 @@ impl Upgrader {
             demo: words.demo,
             sockets,
             is_busy: Cell::new(farewell.is_some()),
+            is_alone: watch::Sender::new(farewell.is_none()),
             report: RefCell::new(report),
             totals,
             succeeded,
@@ -103,6 +107,7 @@ impl Upgrader {
     async fn see_off(self: Rc<Self>, farewell: Farewell) {
         let gone = spawn_blocking(move || farewell.wait(FAREWELL_WAIT)).await.ok().flatten();
         self.is_busy.set(false);
+        self.is_alone.send_replace(true);
         let mut report = self.report.borrow_mut();
         let Some(report) = report.as_mut() else { return };
         report.old_gone_us = gone;
@@ -125,6 +130,12 @@ impl Upgrader {
                 FAREWELL_WAIT.as_secs()
             ),
         }
+    }
+
+    /// Waits until the predecessor is gone, or was waited for long enough.
+    pub(super) async fn wait_until_alone(&self) {
+        // The sender is here, so it does not fail.
+        let _ = self.is_alone.subscribe().wait_for(|it| *it).await;
     }
 
     /// How the last upgrade went, or how far it is.
