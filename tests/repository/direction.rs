@@ -76,7 +76,6 @@ const MODULES: [&str; 19] = [
     "downstream",
     "listener",
     "worker",
-    "swap",
     "start",
     "swap",
     "control",
