@@ -17,7 +17,8 @@ use crate::{
 const HELD_PATIENCE: Duration = Duration::from_secs(3);
 /// The old process is waited for so long.
 const GONE_PATIENCE: Duration = Duration::from_secs(60);
-/// From the end of a swap to the announcement of the next one at least.
+/// From the end of a swap to the announcement of the next one at least, unless swaps are wanted to
+/// follow each other faster: then a quarter of the time between two.
 const PAUSE_MIN: Duration = Duration::from_millis(400);
 /// Requests that are to be in flight are sent so long before a swap.
 const AHEAD: Duration = Duration::from_millis(250);
@@ -69,6 +70,7 @@ pub(crate) fn run(
 ) -> io::Result<Vec<Record>> {
     let mut records = Vec::new();
     let mut watches = Vec::new();
+    let pause_min = PAUSE_MIN.min(plan.interval / 4);
     let mut next = clock::now() + plan.warm_up;
     for swap in 0..plan.swaps {
         clock::wait_until(next.checked_sub(AHEAD).unwrap_or(next));
@@ -83,7 +85,7 @@ pub(crate) fn run(
         record.is_held = is_held;
         records.push(record);
         watches.push(watch);
-        next = (next + plan.interval).max(clock::now() + PAUSE_MIN + AHEAD);
+        next = (next + plan.interval).max(clock::now() + pause_min + AHEAD);
     }
     clock::wait_until(next);
     timeline.stop_sending();
