@@ -28,5 +28,6 @@ mod reload;
 mod routing;
 mod service_manager;
 mod shared_connections;
+mod snapshots;
 mod telemetry;
 mod traces;
