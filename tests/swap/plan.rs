@@ -57,6 +57,9 @@ pub(crate) const IN_FLIGHT_MAX: usize = 16;
 /// One in so many connections has a request in flight through all of a swap, each in its turn.
 pub(crate) const HELD_SHARE: usize = 4;
 
+/// So many requests of a silent connection are in flight through a swap in a run.
+const IDLE_HELD: usize = 2;
+
 /// Requests that are to be in flight at a swap, and answers that waited for its end, are spread over
 /// this time: all at once would be a load of its own.
 pub(crate) const SPREAD: Duration = Duration::from_millis(100);
@@ -104,7 +107,7 @@ impl Plan {
     pub(crate) fn is_held(&self, group: Group, index: usize, swap: u32) -> bool {
         let share = match group {
             Group::Http | Group::Bolt => HELD_SHARE.min(self.swaps as usize),
-            Group::IdleHttp | Group::IdleBolt => self.swaps as usize,
+            Group::IdleHttp | Group::IdleBolt => self.swaps as usize / IDLE_HELD,
             Group::Upload | Group::Download | Group::Tunnel | Group::Storm | Group::Backlog => {
                 return false;
             }

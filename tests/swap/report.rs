@@ -47,6 +47,7 @@ impl Report {
             "upstream": upstream,
             "swaps": swaps,
             "silence_ms": summary(silences(run)),
+            "pause_ms": pause_after.map(|text| summary(pauses(run, text))),
             "silence_far_ms": millis(run.timeline.far_silence()),
             "wait_near_ms_max": millis(longest_wait(run)),
             "gap_near_ms_max": millis(longest_gap(run)),
@@ -228,6 +229,12 @@ fn longest_gap(run: &Run) -> Duration {
 fn longest_wait(run: &Run) -> Duration {
     let most = Group::ALL.iter().map(|group| run.tally.group(*group).near.max());
     Duration::from_micros(most.max().unwrap_or_default())
+}
+
+/// What the proxy itself says of its pauses, in milliseconds.
+fn pauses(run: &Run, text: &str) -> Vec<f64> {
+    let swapped = run.records.iter().filter(|it| !it.fails).filter_map(|it| it.swapped.as_ref());
+    swapped.filter_map(|it| number_after(&it.words, text)).collect()
 }
 
 /// Milliseconds, to a hundredth.

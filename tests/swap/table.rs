@@ -48,6 +48,14 @@ pub(crate) fn run(value: &Value) -> String {
              {elsewhere} elsewhere"
         ),
     );
+    let pause = &value["pause_ms"];
+    if pause.is_object() {
+        let [median, most] = [&pause["median"], &pause["max"]];
+        line(
+            &mut text,
+            format_args!("pause by its own account, ms: {median} median, {most} longest"),
+        );
+    }
     for swap in members(&value["swaps"]) {
         text.push_str(&swap_line(swap));
     }
