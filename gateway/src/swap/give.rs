@@ -17,8 +17,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use rustc_hash::FxHashSet;
+use zeroize::Zeroizing;
 
 use super::{
     channel::{Channel, ChannelError, DESCRIPTORS_MAX},
@@ -256,7 +256,7 @@ struct Frozen {
     held: Held,
     exchanges: u32,
     away: Away,
-    state: Bytes,
+    state: Zeroizing<Vec<u8>>,
     /// Connections whose descriptors were not passed ahead.
     late: Vec<((u32, u32), RawFd)>,
 }
@@ -292,7 +292,7 @@ impl Giving<'_> {
             if self.handle.version() != version {
                 continue;
             }
-            let frozen = freeze(held, &ahead)?;
+            let frozen = freeze(held, &mut ahead)?;
             self.note(&mut watch, &mut report, Phase::Freeze);
             let owner = Predecessor::Serving.hold();
             let offered = offer(&channel, at.as_micros(), &frozen);
@@ -500,14 +500,16 @@ fn expect_received(channel: &Channel, doing: &'static str) -> Result<(), Refusal
 }
 
 /// Lets all workers, which are held, write what they have; at once, each on its own core.
-fn freeze(held: Vec<Held>, ahead: &[FxHashSet<(u32, u32)>]) -> Result<Vec<Frozen>, Refusal> {
+fn freeze(held: Vec<Held>, ahead: &mut [FxHashSet<(u32, u32)>]) -> Result<Vec<Frozen>, Refusal> {
     let mut written = Vec::with_capacity(held.len());
     for (held, passed) in held.iter().zip(ahead) {
         let (write, wrote) = channel();
-        let passed = passed.clone();
+        let passed = std::mem::take(passed);
         held.order(move |core| {
             let frozen = core.freeze();
-            let state = postcard::to_stdvec(&frozen.state).map(Bytes::from);
+            let room = frozen.state.connections.len() * CONNECTION_BYTES;
+            let state = postcard::to_extend(&frozen.state, Vec::with_capacity(room));
+            let state = state.map(Zeroizing::new);
             let late: Vec<_> = core
                 .descriptors(0, usize::MAX)
                 .0
@@ -549,7 +551,8 @@ fn offer(channel: &Channel, at: u64, frozen: &[Frozen]) -> Result<Counts, Refusa
             send(&Message::Ahead(names), &descriptors)?;
             expect_received(channel, DOING)?;
         }
-        send(&Message::Worker(worker, it.state.clone()), &[])?;
+        send(&Message::Worker(worker, it.state.len() as u64), &[])?;
+        channel.send_bytes(&it.state, PAUSE_MAX).map_err(broken(DOING))?;
     }
     send(&Message::Thaw, &[])?;
     match hear(channel, PAUSE_MAX, "waiting for the new process to thaw")? {
@@ -557,6 +560,9 @@ fn offer(channel: &Channel, at: u64, frozen: &[Frozen]) -> Result<Counts, Refusa
         _ => Err(Refusal::Broken("waiting for the new process to thaw", ChannelError::Malformed)),
     }
 }
+
+/// Bytes that a connection in a snapshot takes as a rule, its share of exchanges included.
+const CONNECTION_BYTES: usize = 256;
 
 /// The new program gets this long to start and to check its configuration. DNS is not part of it.
 const START_WAIT: Duration = Duration::from_secs(30);

@@ -16,7 +16,6 @@
 //! ```
 //! Either may say `Refused` before the commit. An enum's variants are only added at its end.
 
-use bytes::Bytes;
 use hangu_config::Origin;
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +47,8 @@ pub(super) enum Message {
     Received,
     /// All workers are held.
     Frozen(FrozenAt),
-    /// What one worker had: postcard of `FrozenWorker`.
-    Worker(u32, Bytes),
+    /// What one worker had: so many bytes follow the message, postcard of `FrozenWorker`.
+    Worker(u32, u64),
     /// That was all: thaw it.
     Thaw,
     /// It is thawed and inert.
