@@ -122,6 +122,10 @@ pub struct Core {
     pub(super) acceptors: Vec<Waker>,
     /// What was thawed and does not work yet.
     pub(super) inert: Inert,
+    /// Connections that are being established.
+    pub(super) dials: usize,
+    /// Nothing is dialled: the connections are about to change hands.
+    pub(super) dials_wait: bool,
 }
 
 impl Core {
@@ -173,6 +177,8 @@ impl Core {
             listening: Vec::new(),
             acceptors: Vec::new(),
             inert: Inert::default(),
+            dials: 0,
+            dials_wait: false,
         }
     }
 

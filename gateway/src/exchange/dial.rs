@@ -11,11 +11,15 @@ use crate::{
     connection::{Connection, Side, Talk},
     io::{self, DialError},
     telemetry::ReasonPlace,
+    upstream::Pool,
 };
 
 impl Core {
     /// Establishes a connection to an endpoint, for those that wait for one.
     pub(crate) fn dial(&mut self, cluster: usize, endpoint: usize) {
+        if self.dials_wait {
+            return;
+        }
         let Some(work) = self.work() else { return };
         let Some((address, timeout, tcp)) = self.snapshot.dial(cluster, endpoint) else { return };
         if !self.load.open_upstream(cluster) {
@@ -23,6 +27,7 @@ impl Core {
         }
         let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
         pool.dial_began();
+        self.dials += 1;
         let driver = self.settings.driver;
         monoio::spawn(async move {
             let dialled = io::dial(address, timeout, tcp, driver).await;
@@ -51,6 +56,7 @@ impl Core {
         dialled: Result<io::Socket, DialError>,
     ) {
         self.now = clock::now();
+        self.dials = self.dials.saturating_sub(1);
         if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
             pool.dial_ended(dialled.is_ok());
         }
@@ -136,6 +142,27 @@ impl Core {
         self.counters.cluster(cluster).retries.increment();
         self.send_again(id, parts);
         true
+    }
+
+    /// Dials nothing more, or again, with all that would have been dialled meanwhile. Who waits for
+    /// a connection goes on waiting. Says how many connections are being established.
+    pub fn let_dials_wait(&mut self, wait: bool) -> usize {
+        self.dials_wait = wait;
+        if !wait {
+            let snapshot = Rc::clone(&self.snapshot);
+            for (cluster, endpoint) in self.endpoints.awaited() {
+                let Some((protocol, limits)) = snapshot.pool(cluster) else { continue };
+                let wants = |it: &mut Pool| it.should_dial(protocol.pooling, limits);
+                while self.endpoints.pool(cluster, endpoint).is_some_and(wants) {
+                    let before = self.dials;
+                    self.dial(cluster, endpoint);
+                    if self.dials == before {
+                        break;
+                    }
+                }
+            }
+        }
+        self.dials
     }
 
     /// Lets an exchange that waited with another owner wait here, for the same endpoint.
