@@ -23,6 +23,7 @@ mod http_bodies;
 mod http_failures;
 mod http_refusals;
 mod limits;
+mod relief;
 mod reload;
 mod routing;
 mod service_manager;

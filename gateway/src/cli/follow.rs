@@ -5,11 +5,12 @@ use std::path::Path;
 
 use hangu_config::{Config, keep_until_restart};
 
-use super::run::{Stand, driver_choice, workers};
+use super::run::{Stand, workers};
 use super::{Exit, check, fail, preflight};
 use crate::control::files::LoadError;
 use crate::control::systemd::Service;
 use crate::control::{self, Birth, Bound, Lineage, ProcessLog, token};
+use crate::io::DriverChoice;
 use crate::listener::Inherited;
 use crate::start::Gateway;
 use crate::swap::{self, SocketName, Successor};
@@ -70,7 +71,7 @@ pub(super) fn follow(
         Ok(admin) => admin,
         Err(error) => return Err(refused(&successor, error.to_string())),
     };
-    let choice = driver_choice(config.driver);
+    let choice = DriverChoice::from(config.driver);
     let waiting = match Gateway::start_held(in_force, choice, listening) {
         Ok(waiting) => waiting,
         Err(error) => return Err(refused(&successor, error.to_string())),

@@ -17,6 +17,7 @@ mod limit;
 mod live;
 mod record;
 mod relay;
+mod release;
 mod reload;
 mod remote;
 mod repeat;
