@@ -200,7 +200,7 @@ fn serve(launch: Launch, ready: impl FnOnce(&Gateway, Option<SocketAddr>)) -> Ex
 /// Starts a gateway on sockets of its own, and on those that came with the start.
 fn start(config: Config, inherited: &mut Inherited, lineage: Lineage) -> Result<Stand, Exit> {
     let admin = look(&config, inherited)?;
-    let access = token::provide(&config.admin, &admin, None)
+    let access = token::provide(&config.admin, admin.address(), None)
         .map_err(|error| fail(Exit::Unavailable, format!("no random token: {error}")))?;
     let choice = DriverChoice::from(config.driver);
     let gateway = Gateway::start_on(config, choice, inherited)
