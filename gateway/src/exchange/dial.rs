@@ -5,7 +5,10 @@ use std::rc::Rc;
 
 use hangu_codecs::{Head, OwnedPart, Part, Role, Status};
 
-use super::{Core, ExchangeId, NEVER, Peer, Upstream, failure::Failure, is_exclusive};
+use super::{
+    Core, ExchangeId, NEVER, Peer, Upstream, failure::Failure, is_exclusive,
+    release::unless_released,
+};
 use crate::{
     clock,
     connection::{Connection, Side, Talk},
@@ -30,8 +33,11 @@ impl Core {
         self.dials += 1;
         let driver = self.settings.driver;
         monoio::spawn(async move {
-            let dialled = io::dial(address, timeout, tcp, driver).await;
-            work.with(|core| core.on_dialled(cluster, endpoint, dialled));
+            let dialling = io::dial(address, timeout, tcp, driver);
+            // Who lets go of all lets its successor dial anew for those that wait.
+            if let Some(dialled) = unless_released(&work, dialling).await {
+                work.with(|core| core.on_dialled(cluster, endpoint, dialled));
+            }
         });
     }
 

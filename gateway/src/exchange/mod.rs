@@ -18,6 +18,7 @@ mod live;
 mod moving;
 mod record;
 mod relay;
+mod release;
 mod reload;
 mod remote;
 mod repeat;

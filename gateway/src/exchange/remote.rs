@@ -96,6 +96,13 @@ impl PostOffice {
             mailbox.waker.register(context.waker());
         }
     }
+
+    /// Forgets the task that a letter for this worker would wake; on the worker's own thread.
+    pub fn forget(&self, worker: usize) {
+        if let Some(mailbox) = self.boxes.get(worker) {
+            drop(mailbox.waker.take());
+        }
+    }
 }
 
 impl Core {

@@ -148,6 +148,7 @@ pub fn give(
     if handle.is_stopping() {
         return Err(Refusal::Stopping);
     }
+    let _kept = handle.keep_workers();
     let place = Place::new().map_err(Refusal::Place)?;
     let mut child = spawn(&order, &place)?;
     let giving = Giving { handle, order: &order, tell };
