@@ -194,10 +194,10 @@ impl Core {
         {
             rpc.timeout = Some(deadline.until(self.now));
         }
-        self.send_head(id, &snapshot, part);
+        self.send_head(id, &snapshot, &part);
         for mut part in parts {
             let Some(part) = part.as_part() else { continue };
-            self.hand_on(id, None, part);
+            self.hand_on(id, None, &part);
         }
         let is_waiting =
             self.exchanges.get(id).is_some_and(|it| matches!(it.upstream, Upstream::Waiting(_)));

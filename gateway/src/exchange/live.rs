@@ -353,8 +353,8 @@ impl Core {
             let Talk::Known { codec, .. } = &mut connection.talk else { break };
             match codec.decode(&mut input, &mut scratch, self.now) {
                 Ok(None) => break,
-                Ok(Some(event)) => {
-                    self.on_event(id, event);
+                Ok(Some(mut event)) => {
+                    self.on_event(id, &mut event);
                     has_decoded = true;
                 }
                 Err(error) => {
@@ -422,26 +422,26 @@ impl Core {
         }
     }
 
-    fn on_event(&mut self, id: ConnectionId, event: Event<'_>) {
+    fn on_event(&mut self, id: ConnectionId, event: &mut Event<'_>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         match (event, connection.side) {
-            (Event::Part(stream, Part::Head(head, end)), Side::Downstream { listener }) => {
-                self.begin(listener, id, stream, head, end);
+            (Event::Part(stream, part @ Part::Head(..)), Side::Downstream { listener }) => {
+                self.begin(listener, id, *stream, part);
             }
             (Event::Part(stream, part), Side::Downstream { .. }) => {
-                self.forward_request(id, stream, part);
+                self.forward_request(id, *stream, part);
             }
             (Event::Part(stream, part), Side::Upstream { .. }) => {
-                self.forward_response(id, stream, part);
+                self.forward_response(id, *stream, part);
             }
-            (Event::Writable(stream), _) => self.on_writable(id, stream),
+            (Event::Writable(stream), _) => self.on_writable(id, *stream),
             (Event::GoAway, Side::Upstream { cluster, endpoint }) => {
                 if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
                     pool.withdraw(id);
                 }
             }
             (Event::GoAway, Side::Downstream { .. }) => {}
-            (Event::Note(note), side) => self.on_note(side, note),
+            (Event::Note(note), side) => self.on_note(side, *note),
         }
     }
 
