@@ -96,6 +96,20 @@ fn a_configuration_that_is_wrong_is_told_and_the_old_one_stays() {
 }
 
 #[test]
+fn a_gateway_is_found_by_a_configuration_that_is_wrong_elsewhere() {
+    let (mut gateway, _upstream) = with_upstream("found", |_| {});
+    let wrong = format!("admin: {{ address: '{}' }}\nnonsense: true\n", gateway.admin);
+    let file = gateway.directory.write("hangu.yaml", &wrong).display().to_string();
+    let (code, text) = hangu(&["reload", "--config", &file]);
+    assert_eq!(code, BAD_CONFIG, "{text}");
+    assert!(text.contains("hangu.yaml:2:1") && text.contains("stays in force"), "{text}");
+    assert_eq!(metric(gateway.admin, "hangu_config_last_reload_success").as_deref(), Some("0"));
+    let (code, text) = hangu(&["stop", "--config", &file]);
+    assert_eq!(code, OK, "{text}");
+    assert!(gateway.process.wait(wait::PATIENCE).success());
+}
+
+#[test]
 fn a_port_that_is_taken_rejects_the_whole_reload() {
     let (mut gateway, _upstream) = with_upstream("reload-port", |_| {});
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
