@@ -13,5 +13,6 @@ mod java;
 mod nginx;
 mod operation;
 mod service_manager;
+mod upgrade;
 
 pub(crate) use hangu_tests::binary as gateway;

@@ -8,34 +8,34 @@ use serde_json::{Value, json};
 use crate::command_line::{BAD_CONFIG, OK, UNAVAILABLE, hangu, valid};
 use crate::gateway::{Running, ask, free_port};
 
-fn signal(gateway: &Running, name: &str) {
+pub(crate) fn signal(gateway: &Running, name: &str) {
     let id = gateway.process.id().to_string();
     let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill runs");
     assert!(sent.success());
 }
 
-fn metric(admin: SocketAddr, name: &str) -> Option<String> {
+pub(crate) fn metric(admin: SocketAddr, name: &str) -> Option<String> {
     let text = ask(admin, "/metrics").text();
     let line = text.lines().find(|it| it.starts_with(name))?;
     Some(line.rsplit(' ').next()?.to_owned())
 }
 
-fn hash(admin: SocketAddr) -> String {
+pub(crate) fn hash(admin: SocketAddr) -> String {
     let text = ask(admin, "/metrics").text();
     let line = text.lines().find(|it| it.starts_with("hangu_config_info{"));
     line.expect("the fingerprint").to_owned()
 }
 
-fn admin_of(gateway: &Running) -> String {
+pub(crate) fn admin_of(gateway: &Running) -> String {
     gateway.admin.to_string()
 }
 
-fn place_of(config: &Value) -> SocketAddr {
+pub(crate) fn place_of(config: &Value) -> SocketAddr {
     config["listeners"][0]["address"].as_str().expect("one").parse().expect("an address")
 }
 
 /// A gateway before an upstream that echoes.
-fn with_upstream(name: &str, change: impl FnOnce(&mut Value)) -> (Running, Upstream) {
+pub(crate) fn with_upstream(name: &str, change: impl FnOnce(&mut Value)) -> (Running, Upstream) {
     let (upstream, _requests) = Upstream::http_echo();
     let mut config = valid();
     config["clusters"][0]["endpoints"][0]["address"] = json!(upstream.address.to_string());

@@ -13,7 +13,33 @@
 //! | 10 | 12 | 4 or 2 | timeout of a request, or status of a response |
 //! | 14 or 12 | 16 or 14 | 2, 2, 4 | bytes of class, fields, content; then these, and the checksum |
 
-use hangu_tests::bolt::{self, Kind, Version};
+/// Byte layout of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Protocol code 1.
+    V1,
+    /// Protocol code 2, version 1, which has no checksum.
+    V2,
+    /// Protocol code 2, version 2, with a CRC-32 at the end.
+    V2Crc,
+    /// Protocol code 2, version 2, the checksum switched off.
+    V2CrcOff,
+}
+
+/// Type and command of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A request that is answered.
+    Request,
+    /// A request that is not.
+    Oneway,
+    /// An answer.
+    Response,
+    /// A heartbeat.
+    Heartbeat,
+    /// The answer to one.
+    HeartbeatAnswer,
+}
 
 /// A frame at the front of some input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,33 +121,95 @@ pub(crate) fn frame(input: &[u8]) -> Result<Option<Frame<'_>>, Malformed> {
         return Err(Malformed);
     }
     let Some(whole) = input.get(..bytes) else { return Ok(None) };
-    if is_summed && whole[content_end..] != bolt::crc32(&whole[..content_end]).to_be_bytes() {
+    if is_summed && whole[content_end..] != crc32fast::hash(&whole[..content_end]).to_be_bytes() {
         return Err(Malformed);
     }
     let content = &whole[content_start..content_end];
     Ok(Some(Frame { version, kind, id, status, content, bytes }))
 }
 
-/// The bytes of a request.
+/// The bytes of a request as SOFA-RPC sends it.
 pub(crate) fn request(version: Version, id: u32, content: &[u8]) -> Vec<u8> {
-    let mut frame = bolt::request(id, SERVICE, "echo", content).version(version);
-    // Longer than any request is kept in flight: a caller's own patience is not what is tested.
-    frame.timeout = TIMEOUT_MS;
-    frame.to_bytes()
+    let mut fields = Vec::new();
+    for (name, value) in FIELDS {
+        for text in [name, value] {
+            fields.extend_from_slice(&(text.len() as u32).to_be_bytes());
+            fields.extend_from_slice(text.as_bytes());
+        }
+    }
+    let mut bytes = prefix(version, Kind::Request, id);
+    bytes.extend_from_slice(&TIMEOUT_MS.to_be_bytes());
+    put_rest(version, REQUEST_CLASS, &fields, content, bytes)
 }
 
-/// The bytes of the answer to a frame, with this content.
+/// The bytes of the successful answer to a frame, with this content.
 pub(crate) fn answer(to: &Frame<'_>, content: &[u8]) -> Vec<u8> {
-    let mut answer =
-        bolt::Frame { version: to.version, kind: to.kind, id: to.id, ..bolt::Frame::default() }
-            .echo();
-    answer.codec = 1;
-    answer.content = content.to_vec();
-    answer.to_bytes()
+    let (kind, class) = match to.kind {
+        Kind::Heartbeat => (Kind::HeartbeatAnswer, ""),
+        _ => (Kind::Response, RESPONSE_CLASS),
+    };
+    let mut bytes = prefix(to.version, kind, to.id);
+    bytes.extend_from_slice(&[0, 0]);
+    put_rest(to.version, class, &[], content, bytes)
+}
+
+fn prefix(version: Version, kind: Kind, id: u32) -> Vec<u8> {
+    let (kind, command) = match kind {
+        Kind::Request => (1, 1),
+        Kind::Oneway => (2, 1),
+        Kind::Response => (0, 2),
+        Kind::Heartbeat => (1, 0),
+        Kind::HeartbeatAnswer => (0, 0),
+    };
+    let mut bytes = Vec::with_capacity(512);
+    match version {
+        Version::V1 => bytes.push(1),
+        Version::V2 => bytes.extend_from_slice(&[2, 1]),
+        Version::V2Crc | Version::V2CrcOff => bytes.extend_from_slice(&[2, 2]),
+    }
+    bytes.extend_from_slice(&[kind, 0, command, 1]);
+    bytes.extend_from_slice(&id.to_be_bytes());
+    bytes.push(HESSIAN2);
+    match version {
+        Version::V1 => {}
+        Version::V2 | Version::V2CrcOff => bytes.push(0),
+        Version::V2Crc => bytes.push(1),
+    }
+    bytes
+}
+
+/// The lengths, what they are of, and the checksum. All is of this program's own making and short.
+fn put_rest(
+    version: Version,
+    class: &str,
+    fields: &[u8],
+    content: &[u8],
+    mut bytes: Vec<u8>,
+) -> Vec<u8> {
+    bytes.extend_from_slice(&(class.len() as u16).to_be_bytes());
+    bytes.extend_from_slice(&(fields.len() as u16).to_be_bytes());
+    bytes.extend_from_slice(&(content.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(class.as_bytes());
+    bytes.extend_from_slice(fields);
+    bytes.extend_from_slice(content);
+    if version == Version::V2Crc {
+        let sum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&sum.to_be_bytes());
+    }
+    bytes
 }
 
 const SERVICE: &str = "com.example.swap.EchoService:1.0";
-const TIMEOUT_MS: i32 = 120_000;
+const FIELDS: [(&str, &str); 3] = [
+    ("sofa_head_target_service", SERVICE),
+    ("sofa_head_method_name", "echo"),
+    ("service", SERVICE),
+];
+const REQUEST_CLASS: &str = "com.alipay.sofa.rpc.core.request.SofaRequest";
+const RESPONSE_CLASS: &str = "com.alipay.sofa.rpc.core.response.SofaResponse";
+const HESSIAN2: u8 = 1;
+/// Longer than any request is kept in flight: a caller's own patience is not what is tested.
+const TIMEOUT_MS: u32 = 120_000;
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,7 @@ mod clock;
 mod content;
 mod group;
 mod http;
+mod interrupt;
 mod ledger;
 mod options;
 mod plan;
@@ -28,6 +29,7 @@ mod report;
 mod run;
 mod stream;
 mod swapper;
+mod table;
 mod tally;
 mod timeline;
 mod transfer;
@@ -66,16 +68,22 @@ fn main() -> ExitCode {
 /// Does all runs; whether all that is to be zero was.
 fn compare(options: &Options) -> io::Result<bool> {
     raise_descriptor_limit();
-    let (recipe, plan) = (options.recipe()?, Arc::new(options.plan()));
+    let recipe = options.recipe()?;
+    let signals = interrupt::block();
     let children = Children::adopt()?;
     let directory = Directory::new(options.keep.clone())?;
+    interrupt::end_on(signals, children.clone(), directory.removed());
+    let plan = Arc::new(options.loaded(|plan, group| {
+        let place = directory.path.join(format!("capacity-{}", group.name()));
+        run::capacity(&recipe, plan, group, &place, &children)
+    })?);
     let gone_max = Duration::from_millis(options.gone_ms_max);
     let mut reports = Vec::new();
     let mut go = |name: String, mode: Mode| -> io::Result<run::Run> {
         let run = run::run(&recipe, &plan, mode, &directory.path.join(name), &children)?;
-        let report = Report::new(&run, gone_max);
+        let report = Report::new(&run, gone_max, options.pause_after.as_deref());
         if !options.json {
-            println!("{}", report.text());
+            println!("{}", table::run(&report.value));
         }
         reports.push(report);
         Ok(run)
@@ -97,7 +105,7 @@ fn compare(options: &Options) -> io::Result<bool> {
     let is_right = reports.iter().all(|it| it.wrong.is_empty());
     match options.json {
         true => println!("{}", json!({ "runs": runs, "pairs": paired, "is_right": is_right })),
-        false if !pairs.is_empty() => println!("{}", report::paired_text(&paired)),
+        false if !pairs.is_empty() => println!("{}", table::pairs(&paired)),
         false => {}
     }
     Ok(is_right)
@@ -124,6 +132,11 @@ impl Directory {
         });
         std::fs::create_dir_all(&path)?;
         Ok(Self { path: path.canonicalize()?, is_kept })
+    }
+
+    /// What is to be removed at the end.
+    fn removed(&self) -> Option<PathBuf> {
+        (!self.is_kept).then(|| self.path.clone())
     }
 }
 

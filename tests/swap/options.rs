@@ -5,6 +5,7 @@ use std::{fs, io, path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 
 use crate::{
+    group::Group,
     plan::Plan,
     proxy::{Recipe, SwapCommand},
 };
@@ -71,13 +72,18 @@ pub(crate) struct Options {
     /// Requests a second, half of them in Bolt if that is spoken.
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
+    /// Requests a second in percent of what the proxy can serve, measured beforehand: half of it
+    /// HTTP/1.1 and half Bolt, if both are spoken.
+    #[arg(long, value_name = "PERCENT", conflicts_with = "rate")]
+    pub(crate) load: Option<f64>,
     /// How long a silent connection is silent, in seconds.
     #[arg(long, value_name = "SECONDS")]
     idle_every: Option<f64>,
     /// New connections a second, each for one request.
     #[arg(long, value_name = "N")]
     storm: Option<f64>,
-    /// New connections at one instant in each swap, each for one request.
+    /// New connections, each for one request, that are under way at any time while a swap runs:
+    /// at least some of them wait in the listener's queue.
     #[arg(long, value_name = "N")]
     backlog: Option<usize>,
     /// How often is swapped.
@@ -95,6 +101,9 @@ pub(crate) struct Options {
     /// Threads of clients.
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: u32,
+    /// No connection speaks Bolt v2; else every fourth one does, with checksums.
+    #[arg(long)]
+    bolt_v1_only: bool,
 
     /// Only the run without swaps.
     #[arg(long)]
@@ -102,6 +111,10 @@ pub(crate) struct Options {
     /// So many runs, each with a run without swaps after it, for times that can be compared.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) pairs: u32,
+    /// In the output of a swap command, the number after this text is the proxy's own account of
+    /// the pause, in milliseconds.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) pause_after: Option<String>,
     /// How soon after the order the old process is to be gone, in milliseconds.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
     pub(crate) gone_ms_max: u64,
@@ -115,6 +128,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) keep: Option<PathBuf>,
 }
+
+/// How long an old process is waited for where it only is to be reported when it was gone.
+const REPORTED_GONE: Duration = Duration::from_secs(120);
 
 /// Whether the exit code tells of what was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -156,9 +172,12 @@ impl Preset {
             swaps: 20,
             interval: Duration::from_secs(1),
             swap_timeout: Duration::from_secs(20),
+            gone_patience: Duration::ZERO,
             stream_lasts: Duration::from_millis(3300),
             warm_up: Duration::from_secs(2),
             threads: 1,
+            is_bolt_v1_only: false,
+            is_closed_loop: false,
         };
         let long = Plan {
             http: 500,
@@ -216,7 +235,12 @@ impl Options {
             swaps: self.swaps.unwrap_or(preset.swaps),
             interval: seconds(self.interval, preset.interval),
             swap_timeout: Duration::from_secs_f64(self.swap_timeout),
+            gone_patience: match self.expect {
+                Expect::Zeros => Duration::from_millis(self.gone_ms_max) + Duration::from_secs(5),
+                Expect::Report => REPORTED_GONE,
+            },
             threads: self.threads.max(1),
+            is_bolt_v1_only: self.bolt_v1_only,
             ..preset
         };
         let streams = self.stream_seconds.or(self.interval.map(|it| it * 3.3));
@@ -225,6 +249,30 @@ impl Options {
             plan.set_rate(rate);
         }
         plan
+    }
+
+    /// What each run does, at a rate in proportion to what the proxy can serve if that is wanted:
+    /// `capacity` tells how many requests a second that are.
+    ///
+    /// # Errors
+    /// Those of `capacity`.
+    pub(crate) fn loaded(
+        &self,
+        mut capacity: impl FnMut(&Plan, Group) -> io::Result<f64>,
+    ) -> io::Result<Plan> {
+        let mut plan = self.plan();
+        let Some(percent) = self.load else { return Ok(plan) };
+        let groups: Vec<Group> =
+            [Group::Http, Group::Bolt].into_iter().filter(|it| plan.clients(*it) > 0).collect();
+        let share = percent / 100.0 / groups.len().max(1) as f64;
+        for group in groups {
+            let per_second = capacity(&plan, group)? * share;
+            match group {
+                Group::Http => plan.http_per_second = per_second,
+                _ => plan.bolt_per_second = per_second,
+            }
+        }
+        Ok(plan)
     }
 
     /// How to start and swap the proxy.

@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     pub(crate) idle_every: Duration,
     /// New connections a second, each for one request.
     pub(crate) storm_per_second: f64,
-    /// New connections at one instant in each swap, each for one request.
+    /// New connections, each for one request, that are under way at any time while a swap runs.
     pub(crate) backlog: usize,
     /// How often is swapped.
     pub(crate) swaps: u32,
@@ -37,12 +37,18 @@ pub(crate) struct Plan {
     pub(crate) interval: Duration,
     /// How long a swap may take at most.
     pub(crate) swap_timeout: Duration,
+    /// How long the old process is waited for after a swap.
+    pub(crate) gone_patience: Duration,
     /// How long a long body takes.
     pub(crate) stream_lasts: Duration,
     /// From when all connections have come about to the first swap.
     pub(crate) warm_up: Duration,
     /// Threads of clients.
     pub(crate) threads: u32,
+    /// Bolt is spoken in this version alone; else some connections speak v1 and some v2.
+    pub(crate) is_bolt_v1_only: bool,
+    /// Each answer is followed by a request: how a proxy's capacity is measured.
+    pub(crate) is_closed_loop: bool,
 }
 
 /// Requests in flight on a Bolt connection at most.
@@ -51,10 +57,17 @@ pub(crate) const IN_FLIGHT_MAX: usize = 16;
 /// One in so many connections has a request in flight through all of a swap, each in its turn.
 pub(crate) const HELD_SHARE: usize = 4;
 
+/// So many requests of a silent connection are in flight through a swap in a run.
+const IDLE_HELD: usize = 2;
+
 /// Requests that are to be in flight at a swap, and answers that waited for its end, are spread over
 /// this time: all at once would be a load of its own.
 pub(crate) const SPREAD: Duration = Duration::from_millis(100);
 
+/// Connections for one request each that a proxy may serve in a second at most.
+const QUEUED_PER_SECOND: f64 = 50_000.0;
+/// Requests that a proxy may serve in a second at most.
+const UNPACED_PER_SECOND: f64 = 500_000.0;
 /// More requests are not sent in a run; each takes three bytes.
 const REQUESTS_MAX: usize = 64_000_000;
 
@@ -94,7 +107,7 @@ impl Plan {
     pub(crate) fn is_held(&self, group: Group, index: usize, swap: u32) -> bool {
         let share = match group {
             Group::Http | Group::Bolt => HELD_SHARE.min(self.swaps as usize),
-            Group::IdleHttp | Group::IdleBolt => self.swaps as usize,
+            Group::IdleHttp | Group::IdleBolt => self.swaps as usize / IDLE_HELD,
             Group::Upload | Group::Download | Group::Tunnel | Group::Storm | Group::Backlog => {
                 return false;
             }
@@ -112,14 +125,44 @@ impl Plan {
         };
     }
 
+    /// A run that measures how many requests a second the proxy can serve of one protocol, by as
+    /// many connections as it has, up to a limit.
+    pub(crate) fn capacity_of(&self, group: Group) -> Self {
+        let of = |other: Group, most: usize| match other == group {
+            true => self.clients(other).min(most),
+            false => 0,
+        };
+        Self {
+            http: of(Group::Http, 64),
+            bolt: of(Group::Bolt, 32),
+            idle_http: 0,
+            idle_bolt: 0,
+            uploads: 0,
+            downloads: 0,
+            tunnels: 0,
+            storm_per_second: 0.0,
+            backlog: 0,
+            swaps: 0,
+            warm_up: Duration::from_secs(3),
+            is_closed_loop: true,
+            ..self.clone()
+        }
+    }
+
     /// Whether Bolt is spoken.
     pub(crate) fn has_bolt(&self) -> bool {
         self.bolt + self.idle_bolt > 0
     }
 
+    /// How long the backend keeps a request that is to be in flight through a swap.
+    pub(crate) fn hold_max(&self) -> Duration {
+        self.swap_timeout + Duration::from_secs(5)
+    }
+
     /// How long all that is in flight at the end may take to end.
     pub(crate) fn grace(&self) -> Duration {
-        2 * self.stream_lasts + Duration::from_secs(10)
+        let has_streams = self.uploads + self.downloads > 0;
+        Duration::from_secs(15) + if has_streams { 2 * self.stream_lasts } else { Duration::ZERO }
     }
 
     /// Room in the ledger: what a run sends if each swap takes as long as it may, up to a limit.
@@ -130,8 +173,9 @@ impl Plan {
         let rates: f64 = Group::ALL.iter().filter_map(|group| self.per_second(*group)).sum();
         let blocks = self.tunnels as f64 / TICK.as_secs_f64();
         let held = self.connections() as f64 * f64::from(self.swaps + 1);
-        let bursts = self.backlog as f64 * f64::from(self.swaps);
-        let all = (rates + blocks + self.storm_per_second) * seconds + held + bursts;
-        (all as usize).clamp(100_000, REQUESTS_MAX)
+        let queued = if self.backlog > 0 { QUEUED_PER_SECOND } else { 0.0 };
+        let unpaced = if self.is_closed_loop { UNPACED_PER_SECOND } else { 0.0 };
+        let per_second = rates + blocks + self.storm_per_second + queued + unpaced;
+        ((per_second * seconds + held) as usize).clamp(100_000, REQUESTS_MAX)
     }
 }

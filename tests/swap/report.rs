@@ -1,6 +1,6 @@
-//! What a run has shown, as JSON and as a table, and whether all that is to be zero is.
+//! What a run has shown, as JSON, and whether all that is to be zero is; `table` tells it to people.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,6 @@ use crate::{
     proxy::Ended,
     run::Run,
     swapper::{Mode, Record},
-    tally::Client,
     timeline::AFTERMATH,
 };
 
@@ -22,8 +21,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Counts what a run has shown. The old process is to be gone within this time.
-    pub(crate) fn new(run: &Run, gone_max: Duration) -> Self {
+    /// Counts what a run has shown. The old process is to be gone within this time; in what a swap
+    /// command says, the number after this text is the pause.
+    pub(crate) fn new(run: &Run, gone_max: Duration, pause_after: Option<&str>) -> Self {
         let mut wrong = Vec::new();
         let groups: Vec<Value> = Group::ALL
             .iter()
@@ -31,8 +31,11 @@ impl Report {
             .map(|group| group_value(run, *group, &mut wrong))
             .collect();
         let swaps: Vec<Value> =
-            (0..).zip(&run.records).map(|(n, it)| swap_value(run, n, it)).collect();
+            (0..).zip(&run.records).map(|(n, it)| swap_value(run, n, it, pause_after)).collect();
         judge_swaps(&run.records, gone_max, &mut wrong);
+        if run.timeline.is_dead() {
+            wrong.push("the proxy has no connection of any client any more".to_owned());
+        }
         let upstream = upstream_value(run, &mut wrong);
         let seconds = (run.over - run.ready).as_secs_f64();
         let value = json!({
@@ -44,79 +47,13 @@ impl Report {
             "upstream": upstream,
             "swaps": swaps,
             "silence_ms": summary(silences(run)),
+            "pause_ms": pause_after.map(|text| summary(pauses(run, text))),
             "silence_far_ms": millis(run.timeline.far_silence()),
-            "gap_near_ms_max": millis(longest(run, |it| it.gap_near)),
-            "gap_far_ms_max": millis(longest(run, |it| it.gap_far)),
+            "wait_near_ms_max": millis(longest_wait(run)),
+            "gap_near_ms_max": millis(longest_gap(run)),
             "wrong": wrong,
         });
         Self { value, wrong }
-    }
-
-    /// As a table.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        let value = &self.value;
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "{} of {:.0} s, {} connections, {:.0} requests/s",
-            value["mode"].as_str().unwrap_or_default(),
-            value["seconds"].as_f64().unwrap_or_default(),
-            value["connections"],
-            value["requests_per_second"].as_f64().unwrap_or_default(),
-        );
-        let _ = writeln!(
-            text,
-            "{:<10}{:>9}{:>9}{:>8}{:>8}{:>7}{:>7}{:>7}{:>9}{:>9}{:>9}{:>9}{:>9}",
-            "",
-            "sent",
-            "answered",
-            "failed",
-            "doubled",
-            "closed",
-            "told",
-            "moved",
-            "in swap",
-            "p50 ms",
-            "p99 near",
-            "max near",
-            "gap near",
-        );
-        for group in value["groups"].as_array().into_iter().flatten() {
-            let _ = writeln!(
-                text,
-                "{:<10}{:>9}{:>9}{:>8}{:>8}{:>7}{:>7}{:>7}{:>9}{:>9}{:>9}{:>9}{:>9}",
-                group["name"].as_str().unwrap_or_default(),
-                group["sent"].to_string(),
-                group["answered"].to_string(),
-                group["failed"].to_string(),
-                group["doubled"].to_string(),
-                group["closed_unannounced"].to_string(),
-                group["closed_announced"].to_string(),
-                group["connections_changed"].to_string(),
-                format!("{}/{}", group["in_flight_at_a_swap"], group["connections"]),
-                group["wait_ms_far"]["p50"].to_string(),
-                group["wait_ms_near"]["p99"].to_string(),
-                group["wait_ms_near"]["max"].to_string(),
-                group["gap_near_ms_max"].to_string(),
-            );
-            if group["faults"].as_object().is_some_and(|it| !it.is_empty()) {
-                let _ = writeln!(text, "          {}", group["faults"]);
-            }
-        }
-        let _ = writeln!(text, "upstream  {}", value["upstream"]);
-        let _ = writeln!(
-            text,
-            "silence of all connections near a swap, ms: {}; longest elsewhere {}",
-            value["silence_ms"], value["silence_far_ms"],
-        );
-        for swap in value["swaps"].as_array().into_iter().flatten() {
-            let _ = writeln!(text, "swap {}", swap);
-        }
-        for wrong in &self.wrong {
-            let _ = writeln!(text, "WRONG: {wrong}");
-        }
-        text
     }
 }
 
@@ -177,7 +114,7 @@ fn waits(histogram: &hdrhistogram::Histogram<u64>) -> Value {
     })
 }
 
-fn swap_value(run: &Run, swap: u32, record: &Record) -> Value {
+fn swap_value(run: &Run, swap: u32, record: &Record, pause_after: Option<&str>) -> Value {
     let (silence, lag) = run.timeline.noticed_near(swap);
     let mut value = json!({
         "swap": swap,
@@ -186,6 +123,12 @@ fn swap_value(run: &Run, swap: u32, record: &Record) -> Value {
         "is_held": record.is_held,
     });
     if let Some(swapped) = &record.swapped {
+        if let Some(text) = pause_after {
+            value["pause_ms"] = json!(number_after(&swapped.words, text));
+        }
+        if let Some(queued) = swapped.queued_max {
+            value["queued_max"] = json!(queued);
+        }
         value["took_ms"] = json!(millis(swapped.end - swapped.begin));
         value["exit"] = match swapped.ended {
             Some(Ended::Exited(code)) => json!(code),
@@ -196,12 +139,24 @@ fn swap_value(run: &Run, swap: u32, record: &Record) -> Value {
         value["old_pid"] = json!(record.old_pid);
         value["new_pid"] = json!(swapped.pid);
         value["old_gone_ms"] = json!(record.old_gone.map(millis));
+        if !swapped.with.is_empty() {
+            value["with"] = json!(swapped.with);
+        }
         if !record.is_as_expected() {
             value["command"] = json!(swapped.command);
-            value["words"] = json!(swapped.words);
+        }
+        if record.fails || !record.is_as_expected() {
+            value["words"] = json!(swapped.words.trim_end());
         }
     }
     value
+}
+
+/// The first number after a text.
+fn number_after(words: &str, text: &str) -> Option<f64> {
+    let rest = words.split_once(text)?.1.trim_start_matches(|it: char| !it.is_ascii_digit());
+    let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.').unwrap_or(rest.len());
+    rest[..end].parse().ok()
 }
 
 fn judge_swaps(records: &[Record], gone_max: Duration, wrong: &mut Vec<String>) {
@@ -262,10 +217,24 @@ pub(crate) fn silences(run: &Run) -> Vec<f64> {
     (0..).zip(&run.records).map(|(swap, _)| millis(run.timeline.noticed_near(swap).0)).collect()
 }
 
-/// The longest time of this kind that any client saw.
-pub(crate) fn longest(run: &Run, time: impl Fn(&Client) -> Duration) -> Duration {
-    let clients = Group::ALL.iter().flat_map(|group| &run.tally.group(*group).clients);
-    clients.map(time).max().unwrap_or_default()
+/// The longest time between two answers that a client saw near a swap; those apart that are silent
+/// by themselves for longer than any swap.
+fn longest_gap(run: &Run) -> Duration {
+    let steady = [Group::Http, Group::Bolt, Group::Tunnel, Group::Download];
+    let clients = steady.iter().flat_map(|group| &run.tally.group(*group).clients);
+    clients.map(|it| it.gap_near).max().unwrap_or_default()
+}
+
+/// The longest time from when a request was due to its answer, near a swap.
+fn longest_wait(run: &Run) -> Duration {
+    let most = Group::ALL.iter().map(|group| run.tally.group(*group).near.max());
+    Duration::from_micros(most.max().unwrap_or_default())
+}
+
+/// What the proxy itself says of its pauses, in milliseconds.
+fn pauses(run: &Run, text: &str) -> Vec<f64> {
+    let swapped = run.records.iter().filter(|it| !it.fails).filter_map(|it| it.swapped.as_ref());
+    swapped.filter_map(|it| number_after(&it.words, text)).collect()
 }
 
 /// Milliseconds, to a hundredth.
@@ -273,20 +242,23 @@ pub(crate) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
-/// A run with swaps, and one without, compared: what was longer by how many milliseconds.
-pub(crate) fn pair(swapped: &Run, other: &Run) -> [(&'static str, f64, f64); 3] {
-    let median = |run: &Run| summary(silences(run))["median"].as_f64().unwrap_or_default();
-    let most = |run: &Run| summary(silences(run))["max"].as_f64().unwrap_or_default();
-    let gap = |run: &Run| millis(longest(run, |it| it.gap_near));
-    [
-        ("median_silence", median(swapped), median(other)),
-        ("longest_silence", most(swapped), most(other)),
-        ("longest_gap", gap(swapped), gap(other)),
-    ]
+/// What is compared of a run with swaps and one without: name, and milliseconds of both.
+type Pair = Vec<(&'static str, f64, f64)>;
+
+/// A run with swaps and one without, compared.
+pub(crate) fn pair(swapped: &Run, other: &Run) -> Pair {
+    let figures = |run: &Run| {
+        let silences = summary(silences(run));
+        let of = |name: &str| silences[name].as_f64().unwrap_or_default();
+        [of("median"), of("max"), millis(longest_wait(run)), millis(longest_gap(run))]
+    };
+    let names = ["silence_median", "silence_max", "wait_max", "gap_max"];
+    let both = figures(swapped).into_iter().zip(figures(other));
+    names.into_iter().zip(both).map(|(name, (swapped, other))| (name, swapped, other)).collect()
 }
 
 /// Medians over all pairs.
-pub(crate) fn paired(pairs: &[[(&'static str, f64, f64); 3]]) -> Value {
+pub(crate) fn paired(pairs: &[Pair]) -> Value {
     let Some(first) = pairs.first() else { return Value::Null };
     let mut value = json!({ "count": pairs.len() });
     for (index, (name, ..)) in first.iter().enumerate() {
@@ -304,12 +276,14 @@ pub(crate) fn paired(pairs: &[[(&'static str, f64, f64); 3]]) -> Value {
     value
 }
 
-/// The same for people.
-pub(crate) fn paired_text(paired: &Value) -> String {
-    let mut text = format!("medians of {} pairs, ms", paired["count"]);
-    for name in ["median_silence", "longest_silence", "longest_gap"] {
-        // Writing to a string does not fail.
-        let _ = write!(text, "\n  {name}: {}", paired[name]);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_found_in_what_a_command_says() {
+        assert_eq!(number_after("swapped, paused for 3.25 ms\n1234\n", "paused"), Some(3.25));
+        assert_eq!(number_after("pause_ms=12", "pause_ms"), Some(12.0));
+        assert_eq!(number_after("nothing", "paused"), None);
     }
-    text
 }

@@ -15,9 +15,8 @@ use crate::{
 
 /// How long requests that are to be in flight at a swap have to reach the backend.
 const HELD_PATIENCE: Duration = Duration::from_secs(3);
-/// The old process is waited for so long.
-const GONE_PATIENCE: Duration = Duration::from_secs(60);
-/// From the end of a swap to the announcement of the next one at least.
+/// From the end of a swap to the announcement of the next one at least, unless swaps are wanted to
+/// follow each other faster: then a quarter of the time between two.
 const PAUSE_MIN: Duration = Duration::from_millis(400);
 /// Requests that are to be in flight are sent so long before a swap.
 const AHEAD: Duration = Duration::from_millis(250);
@@ -52,8 +51,12 @@ impl Record {
     /// Whether the order was carried out, or failed, as expected.
     pub(crate) fn is_as_expected(&self) -> bool {
         let Some(swapped) = &self.swapped else { return true };
-        let has_succeeded = swapped.ended == Some(Ended::Exited(0));
-        swapped.ended.is_some() && has_succeeded != self.fails && !self.is_dead
+        let is_same = swapped.pid.is_some() && swapped.pid == self.old_pid;
+        match (swapped.ended, self.fails) {
+            (None, _) => false,
+            (Some(ended), true) => ended != Ended::Exited(0) && !self.is_dead,
+            (Some(ended), false) => ended == Ended::Exited(0) && !is_same,
+        }
     }
 }
 
@@ -67,29 +70,59 @@ pub(crate) fn run(
     timeline: &Timeline,
     mode: Mode,
 ) -> io::Result<Vec<Record>> {
-    let mut records = Vec::new();
-    let mut watches = Vec::new();
-    let mut next = clock::now() + plan.warm_up;
-    for swap in 0..plan.swaps {
-        clock::wait_until(next.checked_sub(AHEAD).unwrap_or(next));
-        timeline.announce();
-        let is_held =
-            clock::retry(HELD_PATIENCE, || timeline.is_held(plan.threads).then_some(())).is_some();
-        clock::wait_until(next);
-        let (mut record, watch) = match mode {
-            Mode::Swap => swap_once(proxy, plan, timeline, swap)?,
-            Mode::Baseline(length) => (pretend(timeline, length), None),
-        };
-        record.is_held = is_held;
-        records.push(record);
-        watches.push(watch);
-        next = (next + plan.interval).max(clock::now() + PAUSE_MIN + AHEAD);
+    let length = match mode {
+        Mode::Swap => None,
+        Mode::Baseline(length) => Some(length),
+    };
+    if let Some(length) = length {
+        return pretend_all(plan, timeline, length);
     }
-    clock::wait_until(next);
-    timeline.stop_sending();
+    let mut watches = Vec::new();
+    let mut records = repeat(plan, timeline, |swap| {
+        let (record, watch) = swap_once(proxy, plan, timeline, swap)?;
+        watches.push(watch);
+        Ok(record)
+    })?;
     for (record, watch) in records.iter_mut().zip(watches) {
         record.old_gone = watch.and_then(|it| it.join().ok().flatten());
     }
+    Ok(records)
+}
+
+/// Does nothing so often, each time for so long.
+pub(crate) fn pretend_all(
+    plan: &Plan,
+    timeline: &Timeline,
+    length: Duration,
+) -> io::Result<Vec<Record>> {
+    repeat(plan, timeline, |_| Ok(pretend(timeline, length)))
+}
+
+/// Does something at even intervals, each time with requests in flight.
+fn repeat(
+    plan: &Plan,
+    timeline: &Timeline,
+    mut swap: impl FnMut(u32) -> io::Result<Record>,
+) -> io::Result<Vec<Record>> {
+    let mut records = Vec::new();
+    let mut next = clock::now() + plan.warm_up;
+    let pause_min = PAUSE_MIN.min(plan.interval / 4);
+    for number in 0..plan.swaps {
+        clock::wait_until(next.checked_sub(AHEAD).unwrap_or(next));
+        if timeline.is_sending_over() {
+            break;
+        }
+        timeline.announce();
+        let is_held = || timeline.is_held(plan.threads).then_some(());
+        let is_held = clock::retry(HELD_PATIENCE, is_held).is_some();
+        clock::wait_until(next);
+        records.push(Record { is_held, ..swap(number)? });
+        next = (next + plan.interval).max(clock::now() + pause_min + AHEAD);
+    }
+    if !timeline.is_sending_over() {
+        clock::wait_until(next);
+    }
+    timeline.stop_sending();
     Ok(records)
 }
 
@@ -105,7 +138,7 @@ fn swap_once(
     let old_pid = proxy.pid();
     let old = old_pid.and_then(Watched::new);
     timeline.begin(clock::now());
-    let swapped = proxy.swap(swap, &command, plan.swap_timeout);
+    let swapped = proxy.swap(swap, &command, plan.swap_timeout, plan.backlog > 0);
     let (begin, end) = match &swapped {
         Ok(swapped) => (swapped.begin, swapped.end),
         Err(_) => (clock::now(), clock::now()),
@@ -125,8 +158,9 @@ fn swap_once(
         record.is_dead = old.wait(Duration::ZERO).is_some();
         return Ok((record, None));
     }
+    let patience = plan.gone_patience;
     let watch =
-        std::thread::spawn(move || Some(old.wait(GONE_PATIENCE)?.saturating_duration_since(begin)));
+        std::thread::spawn(move || Some(old.wait(patience)?.saturating_duration_since(begin)));
     Ok((record, Some(watch)))
 }
 

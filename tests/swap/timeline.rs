@@ -32,6 +32,7 @@ pub(crate) struct Timeline {
     far_silence: AtomicU64,
     is_sending_over: AtomicBool,
     is_over: AtomicBool,
+    is_dead: AtomicBool,
 }
 
 /// When a swap ran.
@@ -72,6 +73,7 @@ impl Timeline {
             far_silence: AtomicU64::new(0),
             is_sending_over: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
+            is_dead: AtomicBool::new(false),
         }
     }
 
@@ -124,9 +126,9 @@ impl Timeline {
         self.announced.load(Ordering::SeqCst)
     }
 
-    /// Swaps that began so far.
-    pub(crate) fn begun(&self) -> u32 {
-        self.begun.load(Ordering::SeqCst)
+    /// Whether a swap runs now.
+    pub(crate) fn is_swapping(&self) -> bool {
+        self.begun.load(Ordering::SeqCst) > self.ended.load(Ordering::SeqCst)
     }
 
     /// Swaps that are over.
@@ -142,6 +144,17 @@ impl Timeline {
     /// Whether the run is over.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::SeqCst)
+    }
+
+    /// The proxy is gone for good: no further requests, and nothing is waited for.
+    pub(crate) fn give_up(&self) {
+        self.is_dead.store(true, Ordering::SeqCst);
+        self.stop_sending();
+    }
+
+    /// Whether the proxy is gone for good.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.is_dead.load(Ordering::SeqCst)
     }
 
     /// All connections of a client thread have come about.

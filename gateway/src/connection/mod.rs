@@ -71,6 +71,8 @@ pub struct Connection {
     pub bytes_received: u64,
     /// Bytes written.
     pub bytes_sent: u64,
+    /// What it had carried when that was last looked at.
+    pub bytes_marked: u64,
     /// The request that is in flight, if it may be repeated when this connection turns out to have
     /// been closed before it came; empty again once a byte of the answer came.
     pub repeatable: Option<Box<Vec<u8>>>,
@@ -165,6 +167,7 @@ impl Connection {
             since: now,
             bytes_received: 0,
             bytes_sent: 0,
+            bytes_marked: 0,
             repeatable: None,
         }
     }
@@ -183,6 +186,11 @@ impl Connection {
             Talk::Unknown => None,
             Talk::Known { protocol, .. } => Some(protocol),
         }
+    }
+
+    /// Bytes of both directions.
+    pub fn bytes_carried(&self) -> u64 {
+        self.bytes_received.saturating_add(self.bytes_sent)
     }
 
     /// Streams that have not ended.
@@ -415,8 +423,9 @@ const HANDED_OVER_BYTES_MIN: usize = 64 * 1024;
 /// would otherwise grow a new buffer each time.
 const OUTPUT_BYTES_KEPT: usize = 1024 * 1024;
 
-/// Places for exchanges that a connection without any keeps; a place is 12 bytes.
-const EXCHANGES_KEPT: usize = 8;
+/// Places for exchanges that a connection without any keeps: what a client that asks 32 things at
+/// once needs, in 1 KiB. Places are taken in turn, twice as many as requests are in flight.
+const EXCHANGES_KEPT: usize = 64;
 
 /// Input that may be parked behind a stream that must end first, while the connection is still
 /// read to see whether its peer leaves.

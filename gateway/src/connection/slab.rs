@@ -71,6 +71,8 @@ pub struct Slab<T> {
     chunks: Vec<Vec<Place<T>>>,
     places: usize,
     free: Vec<u32>,
+    /// Places that are kept and not filled.
+    reserved: usize,
 }
 
 struct Place<T> {
@@ -83,7 +85,7 @@ const CHUNK: usize = 64;
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), places: 0, free: Vec::new() }
+        Self { chunks: Vec::new(), places: 0, free: Vec::new(), reserved: 0 }
     }
 }
 
@@ -105,6 +107,49 @@ impl<T> Slab<T> {
             self.places += 1;
         }
         Id::new(index, 0)
+    }
+
+    /// Keeps a place, for [`Slab::fill`] or [`Slab::cancel`]. Nothing is there until then.
+    pub fn reserve(&mut self) -> Id<T> {
+        if let Some(index) = self.free.pop()
+            && let Some(place) = self.place_mut(index)
+        {
+            let id = Id::new(index, place.generation);
+            self.reserved += 1;
+            return id;
+        }
+        let index = u32::try_from(self.places).unwrap_or(u32::MAX);
+        if self.places.is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(Place { generation: 0, value: None });
+            self.places += 1;
+        }
+        self.reserved += 1;
+        Id::new(index, 0)
+    }
+
+    /// Puts a value into a place that was kept; `None` if it was not.
+    pub fn fill(&mut self, id: Id<T>, value: T) -> Option<Id<T>> {
+        let place = self.place_mut(id.index).filter(|it| it.generation == id.generation)?;
+        if place.value.is_some() {
+            return None;
+        }
+        place.value = Some(value);
+        self.reserved -= 1;
+        Some(id)
+    }
+
+    /// Gives up a place that was kept and not filled.
+    pub fn cancel(&mut self, id: Id<T>) {
+        let Some(place) = self.place_mut(id.index) else { return };
+        if place.generation != id.generation || place.value.is_some() {
+            return;
+        }
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(id.index);
+        self.reserved -= 1;
     }
 
     /// The value of that name, if it is still there.
@@ -165,7 +210,7 @@ impl<T> Slab<T> {
 
     /// How many values there are.
     pub fn len(&self) -> usize {
-        self.places - self.free.len()
+        self.places - self.free.len() - self.reserved
     }
 
     /// Whether there is none.
@@ -195,6 +240,27 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"second"));
         assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn a_place_that_is_kept_is_nobody_elses_until_it_is_filled_or_given_up() {
+        let mut slab = Slab::default();
+        slab.insert("first");
+        let (kept, given_up) = (slab.reserve(), slab.reserve());
+        assert_eq!((slab.len(), slab.get(kept)), (1, None));
+        let other = slab.insert("other");
+        assert_eq!(slab.fill(kept, "kept"), Some(kept));
+        assert_eq!(slab.fill(kept, "again"), None);
+        slab.cancel(given_up);
+        slab.cancel(given_up);
+        slab.cancel(kept);
+        assert_eq!(slab.fill(given_up, "late"), None);
+        assert_eq!(
+            (slab.get(kept), slab.get(other), slab.len()),
+            (Some(&"kept"), Some(&"other"), 3)
+        );
+        let reused = slab.insert("reused");
+        assert_eq!((reused.index, reused == given_up), (given_up.index, false));
     }
 
     #[test]

@@ -11,12 +11,14 @@ use tokio::sync::oneshot;
 
 use super::{Answer, ConnectionFilter, ConnectionView, FilteredConnection, Inspect, Side};
 use crate::{
+    clock,
     connection::{self, Connection},
     exchange::Core,
     snapshot::Snapshot,
     start::Handle,
     swap,
     telemetry::Metrics,
+    worker::Balancer,
 };
 
 impl Inspect for Handle {
@@ -101,6 +103,10 @@ impl Inspect for Handle {
         tell: &mut dyn FnMut(&swap::Report),
     ) -> Result<swap::Given, swap::Refusal> {
         swap::give(self, order, tell)
+    }
+
+    fn balance(&self, balancer: &mut Balancer) {
+        Self::balance(self, balancer, clock::now());
     }
 
     fn stop(&self, grace: Duration) {

@@ -10,7 +10,7 @@ use hangu_config::{Balance, Config};
 use serde::Serialize;
 
 use crate::snapshot::{ClusterPlace, Member, Roster};
-use crate::{snapshot::Snapshot, swap, telemetry::Metrics};
+use crate::{snapshot::Snapshot, swap, telemetry::Metrics, worker::Balancer};
 
 /// An answer that workers give in their own time.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -73,6 +73,9 @@ pub trait Inspect: Send + Sync + 'static {
         order: swap::Order,
         tell: &mut dyn FnMut(&swap::Report),
     ) -> Result<swap::Given, swap::Refusal>;
+
+    /// Lets a worker that has much more to do than another give a connection away.
+    fn balance(&self, balancer: &mut Balancer);
 
     /// Stops: after the `drain_delay` no new connections and requests, those in flight get `grace`
     /// to end; without a grace there is no delay either. Comes back at once; a second call with a

@@ -54,6 +54,8 @@ use reload::Reloader;
 use systemd::Service;
 use upgrade::Upgrader;
 
+use crate::worker::{Balancer, LOOK_EVERY};
+
 /// The running control thread. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Control {
@@ -117,6 +119,14 @@ async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiv
             Err(error) => tracing::warn!("signals are not taken ({error}): use `hangu stop`"),
         }
     }
+    let balanced = Rc::clone(&desk);
+    tokio::task::spawn_local(async move {
+        let mut balancer = Balancer::default();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            balanced.gateway.balance(&mut balancer);
+        }
+    });
     let watching = Rc::clone(&desk);
     tokio::task::spawn_local(async move { watching.reloader.watch().await });
     if is_successor && desk.reloader.has_files() {

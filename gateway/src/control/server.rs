@@ -290,6 +290,8 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             true
         }
 
+        fn balance(&self, _: &mut crate::worker::Balancer) {}
+
         fn give(
             &self,
             _: crate::swap::Order,

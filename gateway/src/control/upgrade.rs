@@ -116,12 +116,13 @@ impl Upgrader {
         match gone {
             Some(gone) => tracing::info!(
                 "took over from process {} (version {}): {} connections and {} requests in flight, \
-                 pause {pause:.1} ms, gone after {:.1} ms",
+                 pause {pause:.1} ms, gone after {:.1} ms; {}",
                 report.old_pid,
                 report.old_version,
                 report.connections,
                 report.exchanges,
-                gone as f64 / 1e3
+                gone as f64 / 1e3,
+                report.times()
             ),
             None => tracing::error!(
                 "process {} still runs, though its gateway was taken over {} s ago",

@@ -17,7 +17,7 @@ use super::{
     trace::Ids,
 };
 use crate::{
-    clock,
+    clock::{self, Wall},
     connection::{Connection, ConnectionId, Load, Outbox, Side, Slab, State, Talk},
     io::{self, DriverKind},
     snapshot::Snapshot,
@@ -79,6 +79,8 @@ pub struct Core {
     pub(crate) settings: Settings,
     /// The instant of the current wake-up.
     pub now: Time,
+    /// What the wall clock showed at the last tick, for logs.
+    pub(super) wall: Wall,
     /// What new exchanges are routed by.
     pub snapshot: Rc<Snapshot>,
     /// All connections of either side.
@@ -140,6 +142,7 @@ impl Core {
             this,
             settings,
             now,
+            wall: Wall::read(),
             endpoints,
             snapshot: Rc::new(snapshot),
             connections: Slab::default(),
@@ -290,6 +293,7 @@ impl Core {
         #[cfg(feature = "test-hooks")]
         assert!(!self.test_dies, "a test asked for this death");
         self.now = now;
+        self.wall = Wall::read();
         if now >= self.earliest_deadline {
             self.sweep_deadlines();
         }
@@ -300,6 +304,7 @@ impl Core {
             self.timers.pop();
             self.shelter(id, |core| core.on_timer(id, at));
         }
+        self.counters.worker.cpu_us.set(clock::thread_cpu_us());
         self.work_off();
         self.outbox.buffers.trim(now);
         self.log.flush();

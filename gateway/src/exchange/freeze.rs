@@ -47,10 +47,10 @@ impl Taken {
 }
 
 /// Positions of connections and exchanges in the lists of a [`FrozenWorker`].
-struct Positions {
-    connections: FxHashMap<ConnectionId, u32>,
-    exchanges: FxHashMap<ExchangeId, u32>,
-    pooled: FxHashMap<ConnectionId, Pooled>,
+pub(super) struct Positions {
+    pub(super) connections: FxHashMap<ConnectionId, u32>,
+    pub(super) exchanges: FxHashMap<ExchangeId, u32>,
+    pub(super) pooled: FxHashMap<ConnectionId, Pooled>,
 }
 
 impl Core {
@@ -84,7 +84,7 @@ impl Core {
         Frozen { state: FrozenWorker { connections, exchanges, names: names.list, budgets }, away }
     }
 
-    fn freeze_exchange(
+    pub(super) fn freeze_exchange(
         &self,
         id: ExchangeId,
         exchange: &Exchange,
@@ -201,8 +201,8 @@ impl Core {
 
 /// Names of series, each once.
 #[derive(Default)]
-struct Names {
-    list: Vec<[Bytes; 3]>,
+pub(super) struct Names {
+    pub(super) list: Vec<[Bytes; 3]>,
     positions: FxHashMap<u32, u32>,
 }
 
@@ -219,7 +219,7 @@ impl Names {
     }
 }
 
-fn freeze_connection(
+pub(super) fn freeze_connection(
     id: ConnectionId,
     connection: &Connection,
     positions: &Positions,

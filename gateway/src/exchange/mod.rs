@@ -15,6 +15,7 @@ mod frozen;
 mod hold;
 mod limit;
 mod live;
+mod moving;
 mod record;
 mod relay;
 mod reload;

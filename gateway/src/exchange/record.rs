@@ -1,12 +1,11 @@
 //! The end of an exchange: both streams are let go, the end is counted and logged.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use hangu_codecs::{Part, Reason};
 
 use super::{Core, Exchange, ExchangeId, Peer, Upstream, ending::Closed};
 use crate::{
-    clock,
     connection::{Blocked, ConnectionId, Side, State},
     telemetry::{Ended, Outcome, Record},
 };
@@ -140,8 +139,6 @@ impl Core {
         upstream_duration: Option<Duration>,
     ) {
         let Some(subject) = exchange.text.subject() else { return };
-        let began = clock::wall().checked_sub(duration).unwrap_or(UNIX_EPOCH);
-        let time = began.duration_since(UNIX_EPOCH).unwrap_or_default();
         let snapshot = &exchange.snapshot;
         let (downstream, protocol, request_id) = match exchange.downstream {
             Peer::Local { connection, stream } => {
@@ -156,7 +153,7 @@ impl Core {
             call.callee_app = snapshot.cluster_app(cluster).as_bytes();
         }
         self.log.record(&Record {
-            time_unix_ms: u64::try_from(time.as_millis()).unwrap_or(0),
+            time_unix_ms: self.wall.unix_ms(exchange.began),
             listener: snapshot.listener_name(exchange.listener),
             protocol,
             downstream,

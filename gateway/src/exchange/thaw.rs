@@ -19,6 +19,7 @@ use crate::{
     clock,
     connection::{Blocked, Connection, ConnectionId, Side, Slab, State, Talk},
     io::Socket,
+    snapshot::{ClusterPlace, Snapshot},
     telemetry::{RpcNamed, RpcSeries},
 };
 
@@ -67,6 +68,20 @@ pub struct OldWorker {
 }
 
 impl Plan {
+    /// Everything is where it is: between workers of one process.
+    pub(super) fn here(snapshot: &Snapshot, workers: usize) -> Self {
+        let clusters = snapshot.roster.clusters().iter().enumerate();
+        let endpoints = |it: &ClusterPlace| (0..it.members.len()).map(Some).collect();
+        let heir = |heir| OldWorker { heir, ..OldWorker::default() };
+        Self {
+            places: Places {
+                listeners: (0..snapshot.roster.listeners().len()).map(Some).collect(),
+                clusters: clusters.map(|(place, it)| (Some(place), endpoints(it))).collect(),
+            },
+            workers: (0..workers).map(heir).collect(),
+        }
+    }
+
     /// How the workers of the old owner, with so many exchanges and those that are away, fall to
     /// `workers` new ones.
     pub fn new(places: Places, old: Vec<(u32, Away)>, workers: usize) -> Self {
@@ -153,14 +168,15 @@ impl Core {
             if let Some(by) = frozen.blocked {
                 blocked.push((ids.len(), by));
             }
-            ids.push(self.thaw_connection(frozen, socket, plan, first_exchange)?);
+            let exchange_at = |at: u32| (first_exchange.saturating_add(at), 0);
+            ids.push(self.thaw_connection(frozen, socket, plan, &exchange_at)?);
         }
         for (at, by) in blocked {
             let Some(reader) = ids.get(at).copied() else { continue };
             self.thaw_blocked(reader, by, &ids)?;
         }
         for frozen in exchanges {
-            let id = self.thaw_exchange(frozen, plan, &ids, &names)?;
+            let id = self.thaw_exchange(frozen, plan, &ids, &names, None)?;
             inert.exchanges.push(id);
         }
         let counts = (ids.len(), inert.exchanges.len() - first_exchange as usize);
@@ -182,12 +198,12 @@ impl Core {
         self.exchanges = Slab::default();
     }
 
-    fn thaw_connection(
+    pub(super) fn thaw_connection(
         &mut self,
         frozen: FrozenConnection,
         socket: Socket,
         plan: &Plan,
-        first_exchange: u32,
+        exchange_at: &dyn Fn(u32) -> (u32, u32),
     ) -> Result<ConnectionId, RefusedThaw> {
         let now = self.now;
         let nowhere = || RefusedThaw::NoPlace(name(frozen.id, &frozen.peer));
@@ -224,7 +240,7 @@ impl Core {
         connection.input = BytesMut::from(&frozen.input[..]);
         connection.read_bytes = connection.read_bytes.max(frozen.read_bytes);
         for (stream, exchange) in frozen.streams {
-            connection.join(stream, (first_exchange.saturating_add(exchange), 0));
+            connection.join(stream, exchange_at(exchange));
         }
         connection.input_ended = frozen.input_ended;
         connection.output_shut = frozen.output_shut;
@@ -274,12 +290,14 @@ impl Core {
         Ok(())
     }
 
-    fn thaw_exchange(
+    /// Puts an exchange into the place that was kept for it, or into a new one.
+    pub(super) fn thaw_exchange(
         &mut self,
         frozen: FrozenExchange,
         plan: &Plan,
         ids: &[ConnectionId],
         names: &[[bytes::Bytes; 3]],
+        place: Option<ExchangeId>,
     ) -> Result<ExchangeId, RefusedThaw> {
         let now = self.now;
         let local = |at: u32, stream| {
@@ -333,7 +351,7 @@ impl Core {
         let deadline = frozen.deadline.map_or(NEVER, |it| after(now, it));
         let is_remote = matches!(upstream, Upstream::Joined(Peer::Remote { .. }));
         let is_joined = matches!(upstream, Upstream::Joined(Peer::Local { .. }));
-        let id = self.exchanges.insert(Exchange {
+        let exchange = Exchange {
             downstream,
             upstream,
             snapshot: Rc::clone(&self.snapshot),
@@ -354,7 +372,11 @@ impl Core {
             text: frozen.text,
             received_bytes: frozen.received_bytes,
             sent_bytes: frozen.sent_bytes,
-        });
+        };
+        let id = match place {
+            Some(place) => self.exchanges.fill(place, exchange).ok_or(RefusedThaw::Damaged)?,
+            None => self.exchanges.insert(exchange),
+        };
         self.earliest_deadline = self.earliest_deadline.min(deadline);
         if frozen.counts_downstream {
             self.load.adopt_request(listener);
@@ -423,7 +445,7 @@ impl Core {
     }
 
     /// Reads a connection that was thawed, from now on.
-    fn read_thawed(&mut self, id: ConnectionId) {
+    pub(super) fn read_thawed(&mut self, id: ConnectionId) {
         self.set_timer(id);
         let Some(connection) = self.connections.get(id) else { return };
         let socket = Rc::clone(&connection.socket);

@@ -8,13 +8,15 @@ use std::{
     time::Duration,
 };
 
+use hangu_codecs::Time;
 use hangu_config::Endpoint;
 
 use super::{Gateway, Handle, State};
 use crate::{
-    exchange::{self, Held, Letter, Places, Unresponsive},
+    exchange::{self, Core, Held, Letter, Places, Unresponsive},
     io,
     snapshot::{Discovered, Learnt, LearntMember, ListenerPlace, Member, Roster},
+    worker::{Advice, Balancer},
 };
 
 /// A gateway whose workers are held until they may begin.
@@ -41,6 +43,23 @@ impl Handle {
         }
         all.iter().try_for_each(|it| it.wait(wait))?;
         Ok(all)
+    }
+
+    /// Lets a worker that has much more to do than another give a connection away.
+    pub fn balance(&self, balancer: &mut Balancer, now: Time) {
+        let spent: Vec<_> =
+            self.state().counters.iter().map(|it| it.worker.cpu_us.value()).collect();
+        match balancer.look(&spent, now) {
+            Advice::Rest => {}
+            Advice::Watch(worker) => drop(self.order(worker, Core::mark_traffic)),
+            Advice::Shift { from, to, share } => {
+                self.order(from, move |core| {
+                    if core.shed(share, to) {
+                        tracing::debug!(from, to, share, "a connection goes to another worker");
+                    }
+                });
+            }
+        }
     }
 
     /// Counts the versions that were published.

@@ -5,6 +5,7 @@
 //! 0       4      length of the message, little endian
 //! 4       2      number of descriptors that travel with the first byte of the frame
 //! 6       ..     the message: postcard of [`Message`]
+//! ..      ..     the bytes that the message announces, if it does
 //! ```
 
 use std::{
@@ -21,7 +22,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt,
 };
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::message::Message;
 
@@ -30,6 +31,9 @@ pub(super) const DESCRIPTORS_MAX: usize = 250;
 
 /// Bytes of one message: a worker with all its unsent output is the largest.
 pub(super) const MESSAGE_BYTES_MAX: u32 = 1 << 30;
+
+/// Room that is made at once for the state of a worker; some ten thousand connections have less.
+const ROOM_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const HEADER_BYTES: usize = 6;
 
@@ -130,6 +134,32 @@ impl Channel {
         };
         (&self.stream).write_all(frame.get(sent..).unwrap_or_default())?;
         Ok(())
+    }
+
+    /// Sends bytes that a message has announced, as they are.
+    pub(super) fn send_bytes(&self, bytes: &[u8], wait: Duration) -> Result<(), ChannelError> {
+        self.stream.set_write_timeout(Some(wait.max(WAIT_MIN)))?;
+        Ok((&self.stream).write_all(bytes)?)
+    }
+
+    /// The bytes that a message has announced.
+    pub(super) fn receive_bytes(
+        &self,
+        bytes: u64,
+        wait: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+        if bytes > u64::from(MESSAGE_BYTES_MAX) {
+            return Err(ChannelError::Malformed);
+        }
+        self.stream.set_read_timeout(Some(wait.max(WAIT_MIN)))?;
+        // More memory than this grows with what comes, not with what was announced.
+        let room = bytes.min(ROOM_BYTES_MAX) as usize;
+        let mut received = Zeroizing::new(Vec::with_capacity(room));
+        (&self.stream).take(bytes).read_to_end(&mut received)?;
+        if received.len() as u64 != bytes {
+            return Err(ChannelError::Gone);
+        }
+        Ok(received)
     }
 
     /// The next message with its descriptors.

@@ -69,6 +69,16 @@ pub struct Report {
     pub is_complete: bool,
 }
 
+impl Report {
+    /// The phases with their times, in one line.
+    pub fn times(&self) -> String {
+        let time = |(phase, took): &(Phase, u64)| {
+            format!("{} {:.1} ms", phase.as_str(), *took as f64 / 1e3)
+        };
+        self.phases.iter().map(time).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Measures phases one after the other.
 #[derive(Debug)]
 pub(super) struct Stopwatch {

@@ -48,6 +48,8 @@ pub struct WorkerCounters {
     pub panics: Counter,
     /// Times that the worker woke up with something to do.
     pub wakeups: Counter,
+    /// Time that the worker's thread has spent on its core, microseconds.
+    pub cpu_us: Counter,
     /// Connections that came from other workers.
     pub connections_taken: Counter,
     /// Connections that were given to other workers.

@@ -132,6 +132,8 @@ impl Metrics {
                     into.push(family, std::slice::from_ref(&worker_label), value);
                 }
             }
+            let spent = worker.worker.cpu_us.value() as f64 / 1e6;
+            into.push_f64(&WORKER_CPU, std::slice::from_ref(&worker_label), spent);
             let active = self.layout.listeners.iter().enumerate();
             let active = active.map(|(it, _)| worker.listener(it).connections_active.value()).sum();
             into.push(&WORKER_CONNECTIONS, &[worker_label], active);
@@ -455,6 +457,10 @@ const PAGE_FAULTS: Family =
 
 const WORKER_INFO: Family =
     gauge("hangu_worker_info", "Always 1; the label says which driver the worker runs on.");
+const WORKER_CPU: Family = counter(
+    "hangu_worker_cpu_seconds_total",
+    "Time that the worker's thread has spent on its core: shows how even the workers are.",
+);
 const WORKER_CONNECTIONS: Family = gauge(
     "hangu_worker_downstream_connections_active",
     "Downstream connections that are open, by worker: shows how even the workers are.",

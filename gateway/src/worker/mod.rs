@@ -1,5 +1,9 @@
 //! One core: its tasks, its mailbox, its share of the accepted connections.
 
+mod balance;
+
+pub use balance::{Advice, Balancer, LOOK_EVERY, UNEVEN_MIN};
+
 use std::{
     future::{Future, poll_fn},
     io,

@@ -1,11 +1,9 @@
 //! Answers Bolt requests with their own content, each when it asks for it.
 
-use hangu_tests::bolt::Kind;
-
 use super::{Around, Refused, Serve};
 use crate::{
     ask::{ASK_BYTES, Ask},
-    bolt::{self, Frame},
+    bolt::{self, Frame, Kind},
 };
 
 /// One connection.

@@ -26,8 +26,6 @@ use crate::{
     transfer::{Input, Outbox, ReadBuffer},
 };
 
-/// A request that waits for the end of a swap is answered after this time whatever happens.
-const HOLD_MAX: Duration = Duration::from_secs(20);
 /// Connections that wait to be accepted at most.
 const QUEUE_MAX: i32 = 4096;
 
@@ -43,6 +41,8 @@ pub(crate) struct Backend {
     buffer: ReadBuffer,
     late: BinaryHeap<Reverse<Late>>,
     held: Vec<Held>,
+    /// A request that waits for the end of a swap is answered after this time whatever happens.
+    hold_max: Duration,
     upstreams: Arc<Upstreams>,
 }
 
@@ -134,11 +134,12 @@ impl Upstreams {
 }
 
 impl Backend {
-    /// Listens for HTTP/1.1 and for Bolt on free ports.
+    /// Listens for HTTP/1.1 and for Bolt on free ports. A request that is to be in flight through a
+    /// swap is answered after this time even if the swap is not over.
     ///
     /// # Errors
     /// No port is free.
-    pub(crate) fn bind() -> io::Result<Self> {
+    pub(crate) fn bind(hold_max: Duration) -> io::Result<Self> {
         let poller = Poller::new()?;
         let listeners = [listen()?, listen()?];
         for (token, listener) in (0..).zip(&listeners) {
@@ -154,6 +155,7 @@ impl Backend {
             buffer: ReadBuffer::new(),
             late: BinaryHeap::new(),
             held: Vec::new(),
+            hold_max,
             upstreams: Arc::default(),
         })
     }
@@ -265,7 +267,7 @@ impl Backend {
                 }
                 Ask::PastSwap(swap) => {
                     timeline.see_hold();
-                    self.held.push(Held { swap, deadline: now + HOLD_MAX, token, bytes });
+                    self.held.push(Held { swap, deadline: now + self.hold_max, token, bytes });
                 }
             }
         }
@@ -361,7 +363,8 @@ impl Connection {
 }
 
 fn listen() -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
     socket.listen(QUEUE_MAX)?;
     Ok(socket.into())

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use hangu_tests::bolt::{Kind, Version};
-
 use super::talk::{Around, Heard, Request, Room, Talk};
-use crate::{ask::ASK_BYTES, bolt, content, tally::Fault};
+use crate::{
+    ask::ASK_BYTES,
+    bolt::{self, Kind, Version},
+    content,
+    tally::Fault,
+};
 
 /// Bytes of number, [`crate::ask::Ask`] and text.
 const CONTENT_BYTES: usize = 128;

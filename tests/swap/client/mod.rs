@@ -17,8 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hangu_tests::bolt::Version;
-
 pub(crate) use http::ANSWER_BYTES;
 use rotor::Rotor;
 use slot::{Connection, Slot, Way};
@@ -27,6 +25,7 @@ use talk::{Around, Heard, Request, Room, Talk};
 
 use crate::{
     ask::Ask,
+    bolt::Version,
     clock,
     group::Group,
     ledger::Ledger,
@@ -44,8 +43,12 @@ const CONNECTING_MAX: usize = 64;
 const WAITING_MAX: usize = 10_000;
 /// Connections are opened anew so often at most in a run.
 const REOPENED_MAX: u64 = 1_000_000;
+/// Requests of a connection that are in flight or wait while a proxy's capacity is measured.
+const CLOSED_IN_FLIGHT: usize = 4;
 /// A connection that was refused is tried again after this time.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// A proxy that has no connection of any client for so long is dead: the run is over.
+const DEAD: Duration = Duration::from_secs(5);
 /// Connections for one request each that are open at once in a thread; what is due beyond fails.
 const ONCE_MAX: usize = 8_000;
 /// The clients come from so many addresses of loopback, each with all its ports.
@@ -87,6 +90,7 @@ pub(crate) struct Crowd {
     /// Clients that have lost theirs, and when they are to get another one.
     ended: Vec<(Instant, usize)>,
     connecting: usize,
+    connected: usize,
     opened: u64,
     once: usize,
     rotors: Vec<Rotor>,
@@ -95,10 +99,11 @@ pub(crate) struct Crowd {
     holds: VecDeque<(Instant, usize, Ask)>,
     held: u64,
     announced: u32,
-    /// When the next burst of connections is due.
-    burst: Option<Instant>,
-    begun: u32,
+    /// Connections that are to be in the listener's queue and have not been served yet.
+    queued: usize,
     is_ready: bool,
+    /// When a lasting client was connected last.
+    alive: Instant,
     heard: Vec<Heard>,
     tally: Tally,
 }
@@ -130,6 +135,13 @@ impl Crowd {
             let Some(per_second) = plan.per_second(group).filter(|_| slots.len() > first) else {
                 continue;
             };
+            if plan.is_closed_loop {
+                // Each answer is followed by a request; these are the first ones.
+                let ask =
+                    |slot: &mut Slot| slot.waiting.extend([(now, Ask::Now); CLOSED_IN_FLIGHT]);
+                slots[first..].iter_mut().for_each(ask);
+                continue;
+            }
             let share = (slots.len() - first) as f64 / clients as f64;
             rotors.push(Rotor::new(group, (first..slots.len()).collect(), per_second * share, now));
         }
@@ -147,6 +159,7 @@ impl Crowd {
             ended: Vec::new(),
             free: Vec::new(),
             connecting: 0,
+            connected: 0,
             opened: 0,
             once: 0,
             rotors,
@@ -154,9 +167,9 @@ impl Crowd {
             holds: VecDeque::new(),
             held: 0,
             announced: 0,
-            burst: None,
-            begun: 0,
+            queued: 0,
             is_ready: false,
+            alive: now,
             heard: Vec::new(),
             tally: Tally::new(),
             stage,
@@ -176,7 +189,10 @@ impl Crowd {
             let is_ending = self.stage.timeline.is_sending_over();
             if is_ending {
                 let deadline = *deadline.get_or_insert(now + self.stage.plan.grace());
-                if now >= deadline || (now >= next_tick && self.slots.iter().all(Slot::is_quiet)) {
+                if self.stage.timeline.is_dead()
+                    || now >= deadline
+                    || (now >= next_tick && self.slots.iter().all(Slot::is_quiet))
+                {
                     break;
                 }
             } else if self.is_ready {
@@ -208,7 +224,7 @@ impl Crowd {
     fn next_due(&self) -> Option<Instant> {
         let rotors = self.rotors.iter().chain(Some(&self.storm).filter(|_| self.has_storm()));
         let holds = self.holds.front().map(|(due, ..)| *due);
-        rotors.map(Rotor::next).chain(holds).chain(self.burst).min()
+        rotors.map(Rotor::next).chain(holds).min()
     }
 
     fn has_storm(&self) -> bool {
@@ -216,16 +232,13 @@ impl Crowd {
     }
 
     fn send_due(&mut self, now: Instant) {
-        self.look_at_swaps(now);
+        self.prepare_holds(now);
         let mut rotors = std::mem::take(&mut self.rotors);
         for rotor in &mut rotors {
             while let Some((due, ask)) = rotor.due(now) {
                 self.stage.timeline.lag(due, now);
-                let picked = rotor.pick(|slot| !self.is_kept(slot));
-                match picked {
-                    Some(slot) => self.submit(slot, due, ask, now),
-                    None => self.tally.of(rotor.group).fault(Fault::Overrun, 1),
-                }
+                let slot = rotor.pick(|slot| !self.is_kept(slot));
+                self.submit(slot, due, ask, now);
             }
         }
         self.rotors = rotors;
@@ -243,16 +256,16 @@ impl Crowd {
         while let Some((due, _)) = self.storm.due(now) {
             self.open_once(Group::Storm, due, now);
         }
-        if self.burst.is_some_and(|it| it <= now) {
-            self.burst = None;
-            for _ in 0..self.stage.plan.backlog / self.stage.plan.threads as usize {
+        if self.stage.timeline.is_swapping() {
+            while self.queued < self.stage.plan.backlog / self.stage.plan.threads as usize {
+                self.queued += 1;
                 self.open_once(Group::Backlog, now, now);
             }
         }
     }
 
-    /// Prepares what belongs to a swap that was announced or has begun.
-    fn look_at_swaps(&mut self, now: Instant) {
+    /// Prepares what is to be in flight at a swap that was announced.
+    fn prepare_holds(&mut self, now: Instant) {
         while self.announced < self.stage.timeline.announced() {
             let swap = self.announced;
             self.announced += 1;
@@ -261,19 +274,6 @@ impl Crowd {
                 self.stage.timeline.hold(0);
             }
         }
-        let begun = self.stage.timeline.begun();
-        if begun > self.begun {
-            self.begun = begun;
-            if self.stage.plan.backlog > 0 {
-                self.burst = Some(now + self.burst_offset(begun));
-            }
-        }
-    }
-
-    /// Each burst comes at another place of the swap, by what the last one took.
-    fn burst_offset(&self, swap: u32) -> Duration {
-        let last = self.stage.timeline.spans().last().map(|it| it.end - it.begin);
-        last.unwrap_or_default() * (swap * 7 % 10) / 10
     }
 
     fn hold(&mut self, swap: u32, ask: Ask, now: Instant) {
@@ -285,9 +285,13 @@ impl Crowd {
         self.holds.extend((0..).zip(held).map(|(nth, slot)| (now + step * nth, slot, ask)));
     }
 
+    /// Whether a request would have to wait for an answer that is late on demand.
     fn is_kept(&self, slot: usize) -> bool {
-        let connection = self.slots[slot].connection.as_ref();
-        connection.is_some_and(|it| it.talk.room() == Room::Kept)
+        let client = &self.slots[slot];
+        let is_late = |(_, ask): &(Instant, Ask)| *ask != Ask::Now;
+        let will_be = !client.group.is_bolt() && client.waiting.iter().any(is_late);
+        let connection = client.connection.as_ref();
+        will_be || connection.is_some_and(|it| it.talk.room() == Room::Kept)
     }
 
     // ---- sending
@@ -329,6 +333,11 @@ impl Crowd {
     /// Streams go on.
     fn tick(&mut self, now: Instant) {
         let is_ending = self.stage.timeline.is_sending_over();
+        if self.connected > 0 {
+            self.alive = now;
+        } else if now - self.alive > DEAD {
+            self.stage.timeline.give_up();
+        }
         for slot in 0..self.slots.len() {
             let client = &mut self.slots[slot];
             let Some(connection) = &mut client.connection else { continue };
@@ -405,6 +414,7 @@ impl Crowd {
     /// A new connection for one request.
     fn open_once(&mut self, group: Group, due: Instant, now: Instant) {
         if self.once >= ONCE_MAX {
+            self.queued -= usize::from(group == Group::Backlog);
             self.tally.of(group).fault(Fault::Overrun, 1);
             return;
         }
@@ -422,8 +432,11 @@ impl Crowd {
 
     /// A client whose connection has served is free for another one.
     fn release(&mut self, slot: usize) {
-        self.slots[slot].connection = None;
+        if self.slots[slot].connection.take().is_some() {
+            self.connected -= 1;
+        }
         self.slots[slot].waiting.clear();
+        self.queued -= usize::from(self.slots[slot].group == Group::Backlog);
         self.free.push(slot);
         self.once -= 1;
     }
@@ -434,7 +447,10 @@ impl Crowd {
         let tally = self.tally.of(client.group);
         let (mut lost, mut is_announced) = (0, false);
         if let Some(mut connection) = client.connection.take() {
-            self.connecting -= usize::from(!connection.is_connected());
+            match connection.is_connected() {
+                true => self.connected -= 1,
+                false => self.connecting -= 1,
+            }
             is_announced = connection.talk.is_closed_next();
             lost = connection.talk.take_in_flight().len() as u64;
         }
@@ -485,6 +501,7 @@ impl Crowd {
                 }
             }
             self.connecting -= 1;
+            self.connected += 1;
             self.tally.of(client.group).opened += 1;
         }
         if let Err(fault) = connection.flush() {
@@ -528,6 +545,10 @@ impl Crowd {
             match verdict {
                 Ok(()) => self.stage.ledger.answer(request.number),
                 Err(fault) => tally.fault(fault, 1),
+            }
+            let asks_again = self.stage.plan.is_closed_loop && self.slots[slot].group.is_lasting();
+            if asks_again && !timeline.is_sending_over() {
+                self.slots[slot].waiting.push_back((now, Ask::Now));
             }
             let delay = request.ask.delay();
             if delay.is_none() || !is_timed {
@@ -577,6 +598,10 @@ impl Crowd {
             }
             self.take_heard(slot, now);
             let client = &self.slots[slot];
+            let unsent = client.waiting.len() as u64;
+            if unsent > 0 {
+                self.tally.of(client.group).fault(Fault::Overrun, unsent);
+            }
             if client.group.is_lasting() {
                 self.tally.of(client.group).clients.push(client.client);
             }
@@ -587,7 +612,8 @@ impl Crowd {
 
 fn talk_of(group: Group, index: usize, plan: &Plan) -> Box<dyn Talk> {
     let shape = Shape::of(index, plan.stream_lasts);
-    let version = [Version::V1, Version::V1, Version::V1, Version::V2Crc][index % 4];
+    let is_v2 = index % 4 == 3 && !plan.is_bolt_v1_only;
+    let version = if is_v2 { Version::V2Crc } else { Version::V1 };
     match group {
         Group::Http | Group::IdleHttp | Group::Storm | Group::Backlog => {
             Box::new(http::HttpTalk::default())

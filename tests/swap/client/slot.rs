@@ -79,7 +79,8 @@ impl Slot {
 impl Connection {
     /// Begins to connect.
     pub(super) fn open(way: &Way, talk: Box<dyn Talk>) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         if let Some(bytes) = way.buffer_bytes {
             socket.set_recv_buffer_size(bytes)?;

@@ -4,6 +4,7 @@ mod children;
 mod template;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     net::{SocketAddr, TcpListener, TcpStream},
@@ -63,6 +64,8 @@ pub(crate) struct Proxy {
 pub(crate) struct Swapped {
     /// The command, with all filled in.
     pub(crate) command: String,
+    /// What the names that vary stood for.
+    pub(crate) with: BTreeMap<String, String>,
     /// How it ended; `None` when it did not in time, and was killed.
     pub(crate) ended: Option<Ended>,
     /// When it was given.
@@ -71,6 +74,9 @@ pub(crate) struct Swapped {
     pub(crate) end: Instant,
     /// What it said, errors included.
     pub(crate) words: String,
+    /// Connections that waited in the listener's queue for HTTP/1.1 at most, where that was looked
+    /// at.
+    pub(crate) queued_max: Option<u64>,
     /// The process that serves now, as far as is known.
     pub(crate) pid: Option<u32>,
 }
@@ -166,7 +172,8 @@ impl Proxy {
         Ok(SwapCommand { command: self.values.render(&command.command), fails: command.fails })
     }
 
-    /// Gives a prepared order and waits until it is carried out.
+    /// Gives a prepared order and waits until it is carried out; looks meanwhile at the listener's
+    /// queue if that is wanted.
     ///
     /// # Errors
     /// The shell cannot be started.
@@ -175,11 +182,21 @@ impl Proxy {
         swap: u32,
         command: &SwapCommand,
         patience: Duration,
+        looks_at_queue: bool,
     ) -> io::Result<Swapped> {
         let log = self.directory.join(format!("swap-{swap}.log"));
         let mut shell = self.shell(&command.command, &log)?;
         let begin = clock::now();
         let child = self.children.spawn(&mut shell)?;
+        let mut queued_max = None;
+        if looks_at_queue {
+            // Every few milliseconds, for reading the table of sockets takes about as long.
+            let port = self.targets.http.port();
+            clock::retry(patience, || {
+                queued_max = queued_max.max(queued(port));
+                self.children.ended(child)
+            });
+        }
         let ended = self.children.wait(child, patience);
         let end = clock::now();
         if ended.is_none() {
@@ -191,12 +208,18 @@ impl Proxy {
             self.pid = self.ask_pid().or(said);
         }
         let command = command.command.clone();
-        Ok(Swapped { command, ended, begin, end, words, pid: self.pid })
+        let with = self.varied(swap as usize + 1);
+        Ok(Swapped { command, with, ended, begin, end, words, queued_max, pid: self.pid })
+    }
+
+    fn varied(&self, turn: usize) -> BTreeMap<String, String> {
+        let value = |values: &Vec<String>| values[turn % values.len()].clone();
+        self.recipe.vary.iter().map(|(name, values)| (name.clone(), value(values))).collect()
     }
 
     fn vary(&mut self, turn: usize) {
-        for (name, values) in &self.recipe.vary {
-            self.values.set(name, &values[turn % values.len()]);
+        for (name, value) in self.varied(turn) {
+            self.values.set(&name, value);
         }
     }
 
@@ -207,6 +230,7 @@ impl Proxy {
             // Whoever watches the file sees the whole of it.
             let (path, new) = (self.directory.join(name), self.directory.join("new"));
             fs::write(&new, self.values.render(&text))?;
+            fs::set_permissions(&new, fs::metadata(template)?.permissions())?;
             fs::rename(new, path)?;
         }
         Ok(())
@@ -245,6 +269,22 @@ fn free_addresses<const N: usize>() -> io::Result<[SocketAddr; N]> {
         *address = listener.local_addr()?;
     }
     Ok(addresses)
+}
+
+/// Connections that wait to be accepted at a port, over all sockets that listen there.
+fn queued(port: u16) -> Option<u64> {
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let waiting = |line: &str| {
+        // The number, local and remote address, the state, and the two queues; all hexadecimal. Of
+        // a socket that listens, the second queue is that of connections.
+        let mut fields = line.split_whitespace().skip(1);
+        let here = fields.next()?.rsplit_once(':')?.1;
+        let state = fields.nth(1)?;
+        let queue = fields.next()?.split_once(':')?.1;
+        let is_meant = state == "0A" && u16::from_str_radix(here, 16) == Ok(port);
+        is_meant.then(|| u64::from_str_radix(queue, 16).unwrap_or(0))
+    };
+    table.lines().filter_map(waiting).reduce(|sum, it| sum + it)
 }
 
 fn last_words(log: &Path) -> String {

@@ -58,6 +58,10 @@ impl Balance {
     /// `endpoints` are those of [`Balance::new`] in the same order, `random` is drawn anew for
     /// each request.
     pub fn pick(&mut self, endpoints: &[EndpointState], random: u64) -> Option<usize> {
+        // The only one has every turn.
+        if let [only] = endpoints {
+            return only.healthy.then_some(0);
+        }
         match &mut self.state {
             State::RoundRobin(schedule) => schedule.pick(endpoints, Pace::Weight),
             State::TwoChoices(choices) => choices.pick(endpoints, random),

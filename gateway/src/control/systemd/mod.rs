@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 pub use notifier::Notifier;
 
@@ -182,10 +182,10 @@ async fn watch(gateway: &dyn Inspect, notifier: &Notifier, limit: Duration) {
 
 /// Workers that do not answer within a time.
 async fn silent_workers(gateway: &dyn Inspect, wait: Duration) -> Vec<usize> {
-    let deadline = Instant::now() + wait;
+    let deadline = clock::now().after(wait);
     let mut silent = Vec::new();
     for (worker, answer) in gateway.pulses().into_iter().enumerate() {
-        if timeout_at(deadline, answer).await.is_err() {
+        if timeout(deadline.until(clock::now()), answer).await.is_err() {
             silent.push(worker);
         }
     }

@@ -1,11 +1,9 @@
 //! One record as a line of the operator's own format.
 
-use std::io::Write as _;
-
 use hangu_codecs::message::RpcOutcome;
 use hangu_config::{LogField, LogPiece};
 
-use super::json::{escaped_text, number};
+use super::json::{address, escaped_text, number};
 use super::record::{Record, Subject, Timestamp, cut};
 use crate::telemetry::Outcome;
 use crate::telemetry::outcome::{http_code, reason_name, status_name};
@@ -34,8 +32,8 @@ impl Record<'_> {
     fn write_field(&self, field: LogField, clock: &mut Timestamp, out: &mut Vec<u8>) {
         let text = match field {
             LogField::Time => return clock.write(self.time_unix_ms, out),
-            LogField::Downstream => return address(self.downstream, out),
-            LogField::Upstream => return address(self.upstream, out),
+            LogField::Downstream => return self.downstream.map_or((), |it| address(out, it)),
+            LogField::Upstream => return self.upstream.map_or((), |it| address(out, it)),
             LogField::RequestId => return number(out, self.request_id),
             LogField::ReceivedBytes => return number(out, self.received_bytes),
             LogField::SentBytes => return number(out, self.sent_bytes),
@@ -101,13 +99,6 @@ impl Record<'_> {
             Outcome::Reset(reason) => Some(reason_name(reason)),
             Outcome::Http(_) | Outcome::Rpc(_) | Outcome::Oneway => None,
         })
-    }
-}
-
-fn address(address: Option<std::net::SocketAddr>, out: &mut Vec<u8>) {
-    if let Some(address) = address {
-        // Writing to memory does not fail.
-        let _ = write!(out, "{address}");
     }
 }
 
