@@ -28,7 +28,7 @@ mod thaw;
 mod trace;
 
 pub use self::core::{Core, Settings, Work};
-pub use freeze::{Frozen, Taken};
+pub use freeze::{Descriptor, Frozen, Taken};
 pub use frozen::{Away, FrozenWorker, VERSION as FROZEN_VERSION};
 pub use hold::{Held, Holding, Unresponsive, hold, settle_letters};
 pub use live::{write_all, yield_once};
