@@ -1,9 +1,10 @@
 //! One request and its response: a downstream stream joined to an upstream stream.
 //!
-//! The life of an exchange is a straight line, and [`Core::begin`] shows it: route, pick an
-//! endpoint, acquire a connection, encode. From then on `relay` carries parts both ways,
-//! `failure` answers what went wrong in the caller's own words, and `record` counts and logs the
-//! end. All of it runs on one worker and is synchronous: nothing here waits.
+//! The life of an exchange is a straight line, and [`Core::begin`] shows it with
+//! [`Core::dispatch`]: route, pick an endpoint, acquire a connection, encode. From then on `relay`
+//! carries parts both ways, `failure` answers what went wrong in the caller's own words, and
+//! `record` counts and logs the end. All of it runs on one worker and is synchronous: nothing here
+//! waits.
 
 mod core;
 mod dial;
