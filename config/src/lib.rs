@@ -16,6 +16,7 @@ pub mod regex;
 pub mod schema;
 pub mod text;
 
+mod admin;
 mod canonical;
 mod check;
 mod diff;
@@ -26,8 +27,9 @@ mod substitute;
 mod suggest;
 mod tree;
 
+pub use admin::admin;
 pub use canonical::{Canonical, Fingerprint, Part, fingerprint};
-pub use diff::{Change, Diff, Effect, KeyChange, Kind, diff, keep_until_restart};
+pub use diff::{Change, Diff, Effect, KeyChange, Kind, copy_process_keys, diff};
 pub use model::*;
 pub use origin::Origin;
 pub use problem::{Problem, Source};

@@ -67,7 +67,7 @@ fn a_reload_moves_requests_to_other_endpoints_and_keeps_the_connection() {
     let (code, text) = hangu(&["reload", "--config", &file]);
     assert_eq!(code, OK, "{text}");
     assert!(text.contains(&format!("`{}`: added", second.address)), "{text}");
-    assert!(text.contains("needs a restart"), "{text}");
+    assert!(text.contains("workers are replaced"), "{text}");
 
     client.send(http::get("/after"));
     assert_eq!(client.read_response("GET").status(), 200);
@@ -93,6 +93,20 @@ fn a_configuration_that_is_wrong_is_told_and_the_old_one_stays() {
     let mut client = Peer::connect(place_of(&gateway.config()));
     client.send(http::get("/"));
     assert_eq!(client.read_response("GET").status(), 200);
+}
+
+#[test]
+fn a_gateway_is_found_by_a_configuration_that_is_wrong_elsewhere() {
+    let (mut gateway, _upstream) = with_upstream("found", |_| {});
+    let wrong = format!("admin: {{ address: '{}' }}\nnonsense: true\n", gateway.admin);
+    let file = gateway.directory.write("hangu.yaml", &wrong).display().to_string();
+    let (code, text) = hangu(&["reload", "--config", &file]);
+    assert_eq!(code, BAD_CONFIG, "{text}");
+    assert!(text.contains("hangu.yaml:2:1") && text.contains("stays in force"), "{text}");
+    assert_eq!(metric(gateway.admin, "hangu_config_last_reload_success").as_deref(), Some("0"));
+    let (code, text) = hangu(&["stop", "--config", &file]);
+    assert_eq!(code, OK, "{text}");
+    assert!(gateway.process.wait(wait::PATIENCE).success());
 }
 
 #[test]

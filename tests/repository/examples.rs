@@ -31,6 +31,9 @@ fn pages() -> Vec<(String, String)> {
     found
 }
 
+/// Where scripts are.
+const SCRIPTS: [&str; 5] = ["tests/", "fuzz/", ".ci/", "benches/", "packaging/"];
+
 #[test]
 fn every_script_that_a_page_tells_to_run_is_there() {
     let mut wrong = Vec::new();
@@ -38,7 +41,7 @@ fn every_script_that_a_page_tells_to_run_is_there() {
     for (name, page) in pages() {
         for command in commands(&page) {
             let first = command.split_whitespace().next().unwrap_or_default();
-            if !["tests/", "fuzz/", ".ci/", "benches/"].iter().any(|it| first.starts_with(it)) {
+            if !SCRIPTS.iter().any(|it| first.starts_with(it)) {
                 continue;
             }
             seen += 1;

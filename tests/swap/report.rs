@@ -154,9 +154,15 @@ fn swap_value(run: &Run, swap: u32, record: &Record, pause_after: Option<&str>) 
         value["old_pid"] = json!(record.old_pid);
         value["new_pid"] = json!(swapped.pid);
         value["old_gone_ms"] = json!(record.old_gone.map(millis));
-        if record.verdict() != Verdict::Expected {
+        if !swapped.with.is_empty() {
+            value["with"] = json!(swapped.with);
+        }
+        let is_expected = record.verdict() == Verdict::Expected;
+        if !is_expected {
             value["command"] = json!(swapped.command);
-            value["words"] = json!(swapped.words);
+        }
+        if record.fails || !is_expected {
+            value["words"] = json!(swapped.words.trim_end());
         }
     }
     value

@@ -66,6 +66,15 @@ pub(crate) fn resolve(
     config
 }
 
+/// Resolves what is said of the admin API alone.
+pub(crate) fn admin(
+    admin: &schema::Admin,
+    tree: &Node,
+    problems: &mut Problems<'_>,
+) -> model::Admin {
+    process::admin(admin, &mut Check { tree, problems })
+}
+
 /// Where problems are put, and where the values that they are about stand.
 struct Check<'a, 's> {
     tree: &'a Node,

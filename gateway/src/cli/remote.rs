@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Exit, check, fail};
 use crate::control::client::{Answer, Client, Target};
+use crate::control::files;
 use crate::control::reload::{Outcome, Report};
 use crate::control::token;
 
@@ -39,7 +40,11 @@ impl Remote {
     /// The gateway that is meant.
     pub(super) fn client(&self) -> Result<Client, Exit> {
         match &self.config {
-            Some(path) => self.place.client_or(&check::load_or_refuse(path)?.admin),
+            // What else stands in the configuration is the gateway's to judge.
+            Some(path) => match files::admin(path) {
+                Some(admin) => self.place.client_or(&admin),
+                None => self.place.client_or(&check::load_or_refuse(path)?.admin),
+            },
             None => self.place.client_at(Target::Tcp(USUAL)),
         }
     }

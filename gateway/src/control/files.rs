@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use hangu_config::{Config, Problem, SOURCE_BYTES_MAX, Source, VALUE_BYTES_MAX, Values};
+use hangu_config::{Admin, Config, Problem, SOURCE_BYTES_MAX, Source, VALUE_BYTES_MAX, Values};
 
 /// Files that a directory of a configuration may have; more is a directory of something else.
 const FILES_MAX: usize = 4096;
@@ -41,6 +41,11 @@ pub fn load(path: &Path) -> Loaded {
     };
     seen.named = surroundings.files.into_inner();
     Loaded { result, seen }
+}
+
+/// Where a configuration says that the admin API is; nothing if it does not say that.
+pub fn admin(path: &Path) -> Option<Admin> {
+    hangu_config::admin(&sources(path).ok()?, &Surroundings::default()).ok()
 }
 
 /// What the files of a configuration looked like just before they were read: another look tells

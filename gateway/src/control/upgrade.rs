@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::desk::Desk;
@@ -25,7 +26,7 @@ pub struct Lineage {
     pub arguments: Vec<OsString>,
     /// What a successor is told beside what the gateway knows.
     pub words: Words,
-    /// What a successor gets beside listening sockets.
+    /// What a successor gets beside listening sockets and that of the admin API.
     pub sockets: Vec<(SocketName, OwnedFd)>,
     /// How this process came to its gateway, if it took it over.
     pub birth: Option<Birth>,
@@ -53,10 +54,11 @@ pub(super) struct Upgrader {
     program: PathBuf,
     arguments: Vec<OsString>,
     generation: u64,
-    admin_token: Option<String>,
     demo: Option<String>,
     sockets: Vec<(SocketName, OwnedFd)>,
     is_busy: Cell<bool>,
+    /// Whether there is no predecessor, or none any more.
+    is_alone: watch::Sender<bool>,
     report: RefCell<Option<Report>>,
     /// What was counted by the processes before.
     pub(super) totals: Totals,
@@ -84,10 +86,10 @@ impl Upgrader {
             program,
             arguments,
             generation: words.generation,
-            admin_token: words.admin_token,
             demo: words.demo,
             sockets,
             is_busy: Cell::new(farewell.is_some()),
+            is_alone: watch::Sender::new(farewell.is_none()),
             report: RefCell::new(report),
             totals,
             succeeded,
@@ -103,6 +105,7 @@ impl Upgrader {
     async fn see_off(self: Rc<Self>, farewell: Farewell) {
         let gone = spawn_blocking(move || farewell.wait(FAREWELL_WAIT)).await.ok().flatten();
         self.is_busy.set(false);
+        self.is_alone.send_replace(true);
         let mut report = self.report.borrow_mut();
         let Some(report) = report.as_mut() else { return };
         report.old_gone_us = gone;
@@ -127,6 +130,12 @@ impl Upgrader {
         }
     }
 
+    /// Waits until the predecessor is gone, or was waited for long enough.
+    pub(super) async fn wait_until_alone(&self) {
+        // The sender is here, so it does not fail.
+        let _ = self.is_alone.subscribe().wait_for(|it| *it).await;
+    }
+
     /// How the last upgrade went, or how far it is.
     pub(super) fn report(&self) -> Option<Report> {
         self.report.borrow().clone()
@@ -135,16 +144,18 @@ impl Upgrader {
     fn order(&self, desk: &Desk, program: Option<PathBuf>) -> std::io::Result<Order> {
         let again =
             |(name, socket): &(SocketName, OwnedFd)| Ok((name.clone(), socket.try_clone()?));
+        let mut sockets: Vec<_> = self.sockets.iter().map(again).collect::<std::io::Result<_>>()?;
+        sockets.extend(desk.admin.for_successor()?);
         Ok(Order {
             program: program.unwrap_or_else(|| self.program.clone()),
             arguments: self.arguments.clone(),
             words: Words {
                 generation: self.generation + 1,
-                admin_token: self.admin_token.clone(),
+                admin_token: desk.admin.access().made_here(),
                 log_level: desk.log.as_ref().map(|it| it.level().as_str().to_owned()),
                 demo: self.demo.clone(),
             },
-            sockets: self.sockets.iter().map(again).collect::<std::io::Result<_>>()?,
+            sockets,
             drain: desk.gateway.config().drain_timeout,
         })
     }

@@ -17,8 +17,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use hangu_codecs::Time;
 use rustc_hash::FxHashSet;
+use zeroize::Zeroizing;
 
 use super::{
     channel::{Channel, ChannelError, DESCRIPTORS_MAX},
@@ -147,11 +148,17 @@ pub fn give(
     if handle.is_stopping() {
         return Err(Refusal::Stopping);
     }
+    let _kept = handle.keep_workers();
     let place = Place::new().map_err(Refusal::Place)?;
     let mut child = spawn(&order, &place)?;
     let giving = Giving { handle, order: &order, tell };
     let given = giving.run(&place, &mut child);
     if given.is_err() {
+        for worker in 0..handle.workers() {
+            handle.order(worker, |core| {
+                core.let_dials_wait(false);
+            });
+        }
         // It may be hung, and holds descriptors; its end is waited for so that it is gone when the
         // caller hears of it.
         let _ = child.kill();
@@ -256,7 +263,7 @@ struct Frozen {
     held: Held,
     exchanges: u32,
     away: Away,
-    state: Bytes,
+    state: Zeroizing<Vec<u8>>,
     /// Connections whose descriptors were not passed ahead.
     late: Vec<((u32, u32), RawFd)>,
 }
@@ -284,18 +291,23 @@ impl Giving<'_> {
         for _ in 0..FREEZES_MAX {
             let version = self.handle.version();
             self.say(&channel, &Message::Learnt(self.handle.learnt()), "sending endpoints")?;
-            expect_received(&channel, "waiting for the new process to take the endpoints")?;
+            expect_received(
+                &channel,
+                STEP_WAIT,
+                "waiting for the new process to take the endpoints",
+            )?;
             self.pass_ahead(&channel, &mut ahead)?;
+            self.settle_dials(&taken);
             self.note(&mut watch, &mut report, Phase::Ahead);
             let at = clock::now();
             let held = self.hold(&taken)?;
             if self.handle.version() != version {
                 continue;
             }
-            let frozen = freeze(held, &ahead)?;
+            let frozen = freeze(held, &mut ahead)?;
             self.note(&mut watch, &mut report, Phase::Freeze);
             let owner = Predecessor::Serving.hold();
-            let offered = offer(&channel, at.as_micros(), &frozen);
+            let offered = offer(&channel, at, &frozen);
             let (event, counts) = match &offered {
                 Ok(counts) => (Event::Thawed, *counts),
                 Err(_) => (Event::Failed, Counts::default()),
@@ -370,7 +382,7 @@ impl Giving<'_> {
             channel
                 .send(&Message::Sockets(names), &descriptors, STEP_WAIT)
                 .map_err(broken(DOING))?;
-            expect_received(channel, DOING)?;
+            expect_received(channel, STEP_WAIT, DOING)?;
         }
         self.say(channel, &Message::Sockets(Vec::new()), DOING)?;
         match hear(channel, START_WAIT, "waiting for the new process to be ready")? {
@@ -402,6 +414,15 @@ impl Giving<'_> {
             std::thread::park_timeout(DRAIN_LOOK);
         }
         self.ask_all(taken, |core, taken| core.cut_immovable(taken)) as u64
+    }
+
+    /// Lets connections that are being established come about, so that none is given up: an
+    /// upstream that accepted one would see it end.
+    fn settle_dials(&self, taken: &Taken) {
+        let end = clock::now().after(DIALS_WAIT);
+        while self.ask_all(taken, |core, _| core.let_dials_wait(true)) > 0 && clock::now() < end {
+            std::thread::park_timeout(DIALS_LOOK);
+        }
     }
 
     fn ask_all(&self, taken: &Taken, ask: fn(&mut exchange::Core, &Taken) -> usize) -> usize {
@@ -452,7 +473,7 @@ impl Giving<'_> {
                 *passed = known;
                 sent.map_err(broken(DOING))?;
                 if !ids.is_empty() {
-                    expect_received(channel, DOING)?;
+                    expect_received(channel, STEP_WAIT, DOING)?;
                 }
                 passed.extend(ids);
                 from = next;
@@ -492,22 +513,24 @@ fn hear(channel: &Channel, wait: Duration, doing: &'static str) -> Result<Messag
     }
 }
 
-fn expect_received(channel: &Channel, doing: &'static str) -> Result<(), Refusal> {
-    match hear(channel, STEP_WAIT, doing)? {
+fn expect_received(channel: &Channel, wait: Duration, doing: &'static str) -> Result<(), Refusal> {
+    match hear(channel, wait, doing)? {
         Message::Received => Ok(()),
         _ => Err(Refusal::Broken(doing, ChannelError::Malformed)),
     }
 }
 
 /// Lets all workers, which are held, write what they have; at once, each on its own core.
-fn freeze(held: Vec<Held>, ahead: &[FxHashSet<(u32, u32)>]) -> Result<Vec<Frozen>, Refusal> {
+fn freeze(held: Vec<Held>, ahead: &mut [FxHashSet<(u32, u32)>]) -> Result<Vec<Frozen>, Refusal> {
     let mut written = Vec::with_capacity(held.len());
     for (held, passed) in held.iter().zip(ahead) {
         let (write, wrote) = channel();
-        let passed = passed.clone();
+        let passed = std::mem::take(passed);
         held.order(move |core| {
             let frozen = core.freeze();
-            let state = postcard::to_stdvec(&frozen.state).map(Bytes::from);
+            let room = frozen.state.connections.len() * CONNECTION_BYTES;
+            let state = postcard::to_extend(&frozen.state, Vec::with_capacity(room));
+            let state = state.map(Zeroizing::new);
             let late: Vec<_> = core
                 .descriptors(0, usize::MAX)
                 .0
@@ -532,14 +555,18 @@ fn freeze(held: Vec<Held>, ahead: &[FxHashSet<(u32, u32)>]) -> Result<Vec<Frozen
     Ok(all)
 }
 
-/// Sends the values of all workers and waits until they are thawed.
-fn offer(channel: &Channel, at: u64, frozen: &[Frozen]) -> Result<Counts, Refusal> {
+/// Sends the values of all workers and waits until they are thawed: all of it no longer than
+/// [`PAUSE_MAX`] since the workers were ordered to be held.
+fn offer(channel: &Channel, at: Time, frozen: &[Frozen]) -> Result<Counts, Refusal> {
     const DOING: &str = "sending the state of workers";
+    const WAITING: &str = "waiting for the new process to thaw";
+    let end = at.after(PAUSE_MAX);
+    let left = || end.until(clock::now());
     let workers = frozen.iter().map(|it| (it.exchanges, it.away.clone())).collect();
     let send = |message: &Message, descriptors: &[BorrowedFd<'_>]| {
-        channel.send(message, descriptors, PAUSE_MAX).map_err(broken(DOING))
+        channel.send(message, descriptors, left()).map_err(broken(DOING))
     };
-    send(&Message::Frozen(FrozenAt { at, workers }), &[])?;
+    send(&Message::Frozen(FrozenAt { at: at.as_micros(), workers }), &[])?;
     for (worker, it) in (0..).zip(frozen) {
         for some in it.late.chunks(DESCRIPTORS_MAX) {
             let names = some.iter().map(|it| (worker, it.0)).collect();
@@ -547,16 +574,20 @@ fn offer(channel: &Channel, at: u64, frozen: &[Frozen]) -> Result<Counts, Refusa
             let borrow = |fd: RawFd| unsafe { BorrowedFd::borrow_raw(fd) };
             let descriptors: Vec<_> = some.iter().map(|it| borrow(it.1)).collect();
             send(&Message::Ahead(names), &descriptors)?;
-            expect_received(channel, DOING)?;
+            expect_received(channel, left(), DOING)?;
         }
-        send(&Message::Worker(worker, it.state.clone()), &[])?;
+        send(&Message::Worker(worker, it.state.len() as u64), &[])?;
+        channel.send_bytes(&it.state, left()).map_err(broken(DOING))?;
     }
     send(&Message::Thaw, &[])?;
-    match hear(channel, PAUSE_MAX, "waiting for the new process to thaw")? {
+    match hear(channel, left(), WAITING)? {
         Message::Thawed(counts) => Ok(counts),
-        _ => Err(Refusal::Broken("waiting for the new process to thaw", ChannelError::Malformed)),
+        _ => Err(Refusal::Broken(WAITING, ChannelError::Malformed)),
     }
 }
+
+/// Bytes that a connection in a snapshot takes as a rule, its share of exchanges included.
+const CONNECTION_BYTES: usize = 256;
 
 /// The new program gets this long to start and to check its configuration. DNS is not part of it.
 const START_WAIT: Duration = Duration::from_secs(30);
@@ -576,6 +607,13 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// What remains to be said after the commit takes no longer.
 const LAST_WORDS_WAIT: Duration = Duration::from_millis(500);
+
+/// Connections that are being established get this long to come about; those that do not are given
+/// up, and dialled anew by the new process.
+const DIALS_WAIT: Duration = Duration::from_millis(50);
+
+/// How often they are looked at.
+const DIALS_LOOK: Duration = Duration::from_millis(1);
 
 /// How often connections that cannot move are looked at.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);

@@ -16,7 +16,6 @@
 //! ```
 //! Either may say `Refused` before the commit. An enum's variants are only added at its end.
 
-use bytes::Bytes;
 use hangu_config::Origin;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +26,25 @@ use crate::{exchange::Away, snapshot::Learnt};
 /// frozen have versions of their own.
 pub const FORMAT: u16 = 1;
 
-/// A message.
+/// Names of the messages by the first byte of each, which is the place of its variant.
+pub const KINDS: [&str; 14] = [
+    "hello",
+    "welcome",
+    "sockets",
+    "refused",
+    "prepared",
+    "learnt",
+    "ahead",
+    "received",
+    "frozen",
+    "worker",
+    "thaw",
+    "thawed",
+    "commit",
+    "last words",
+];
+
+/// A message; see [`KINDS`].
 #[derive(Serialize, Deserialize)]
 pub(super) enum Message {
     /// The successor is there.
@@ -48,8 +65,8 @@ pub(super) enum Message {
     Received,
     /// All workers are held.
     Frozen(FrozenAt),
-    /// What one worker had: postcard of `FrozenWorker`.
-    Worker(u32, Bytes),
+    /// What one worker had: so many bytes follow the message, postcard of `FrozenWorker`.
+    Worker(u32, u64),
     /// That was all: thaw it.
     Thaw,
     /// It is thawed and inert.
@@ -130,4 +147,57 @@ pub(super) struct Counts {
     pub(super) connections: u64,
     /// Exchanges in flight.
     pub(super) exchanges: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another build may be the one that reads it.
+    #[test]
+    fn a_message_begins_with_the_place_of_its_kind_and_a_hello_with_its_two_versions() {
+        let hello = Hello {
+            format: 2,
+            build: "1.0".to_owned(),
+            frozen: 3,
+            protocols: vec!["a".to_owned()],
+        };
+        let welcome = Welcome {
+            build: String::new(),
+            origin: Origin::default(),
+            listeners: Vec::new(),
+            clusters: Vec::new(),
+            generation: 0,
+            admin_token: None,
+            log_level: None,
+            demo: None,
+        };
+        let messages = [
+            Message::Hello(hello),
+            Message::Welcome(Box::new(welcome)),
+            Message::Sockets(Vec::new()),
+            Message::Refused(String::new()),
+            Message::Prepared,
+            Message::Learnt(Learnt::default()),
+            Message::Ahead(Vec::new()),
+            Message::Received,
+            Message::Frozen(FrozenAt { at: 0, workers: Vec::new() }),
+            Message::Worker(5, 7),
+            Message::Thaw,
+            Message::Thawed(Counts::default()),
+            Message::Commit,
+            Message::LastWords(Box::default()),
+        ];
+        assert_eq!(messages.len(), KINDS.len());
+        let bytes = messages.map(|it| postcard::to_stdvec(&it).unwrap());
+        for (place, bytes) in bytes.iter().enumerate() {
+            assert_eq!(usize::from(bytes[0]), place, "{}", KINDS[place]);
+        }
+        assert_eq!(bytes[0], b"\0\x02\x031.0\x03\x01\x01a");
+        assert_eq!(bytes[9], b"\x09\x05\x07");
+        for empty in ["prepared", "received", "thaw", "commit"] {
+            let place = KINDS.iter().position(|it| *it == empty).unwrap();
+            assert_eq!(bytes[place].len(), 1, "{empty}");
+        }
+    }
 }

@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use hangu_codecs::{PROTOCOLS, Time};
 use rustc_hash::FxHashMap;
+use zeroize::Zeroizing;
 
 use super::{
     channel::{Channel, ChannelError},
@@ -85,7 +85,7 @@ impl fmt::Debug for Taken {
 /// # Errors
 /// See [`TakeError`].
 pub fn meet(path: &Path) -> Result<Successor, TakeError> {
-    let stream = UnixStream::connect(path).map_err(|error| ChannelError::Io(error))?;
+    let stream = UnixStream::connect(path).map_err(ChannelError::Io)?;
     let channel = Channel::new(stream);
     let (_, user) = channel.peer().map_err(ChannelError::Io)?;
     if user != rustix::process::geteuid().as_raw() {
@@ -248,9 +248,12 @@ struct Taking<'a> {
     frozen_at: Time,
     counts: Counts,
     state: State,
+    /// Kept to be wiped after the commit.
+    thawed: Vec<Zeroizing<Vec<u8>>>,
 }
 
-type Thawed = Result<(usize, usize), String>;
+/// What came of thawing a worker, with its state: that is wiped when there is time for it.
+type Thawed = (Result<(usize, usize), String>, Zeroizing<Vec<u8>>);
 
 impl<'a> Taking<'a> {
     fn new(successor: &'a Successor, gateway: &'a Gateway, held: &'a [Held]) -> Self {
@@ -263,6 +266,7 @@ impl<'a> Taking<'a> {
             frozen_at: Time::default(),
             counts: Counts::default(),
             state: State::Waiting,
+            thawed: Vec::new(),
         }
     }
 
@@ -291,15 +295,17 @@ impl<'a> Taking<'a> {
                     self.frozen_at = Time::from_micros(at);
                     plan = Arc::new(Plan::new(self.places.clone(), workers, self.held.len()));
                 }
-                Message::Worker(worker, state) => {
+                Message::Worker(worker, bytes) => {
+                    let state = channel.receive_bytes(bytes, STEP_WAIT)?;
                     self.thaw(worker, state, &plan, &thawed)?;
                     given += 1;
                 }
                 Message::Thaw => {
                     for _ in 0..given {
                         let result = results.recv_timeout(STEP_WAIT);
-                        let (connections, exchanges) =
-                            result.map_err(|_| exchange::Unresponsive)?.map_err(TakeError::Thaw)?;
+                        let (result, state) = result.map_err(|_| exchange::Unresponsive)?;
+                        self.thawed.push(state);
+                        let (connections, exchanges) = result.map_err(TakeError::Thaw)?;
                         self.counts.connections += connections as u64;
                         self.counts.exchanges += exchanges as u64;
                     }
@@ -348,7 +354,7 @@ impl<'a> Taking<'a> {
     fn thaw(
         &mut self,
         worker: u32,
-        state: Bytes,
+        state: Zeroizing<Vec<u8>>,
         plan: &Arc<Plan>,
         thawed: &std::sync::mpsc::Sender<Thawed>,
     ) -> Result<(), TakeError> {
@@ -367,7 +373,7 @@ impl<'a> Taking<'a> {
             };
             // What is left are connections that ended since their descriptor was passed.
             drop(descriptors);
-            let _ = thawed.send(result);
+            let _ = thawed.send((result, state));
         });
         Ok(())
     }

@@ -4,6 +4,7 @@ mod children;
 mod template;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     net::{SocketAddr, TcpListener, TcpStream},
@@ -63,6 +64,8 @@ pub(crate) struct Proxy {
 pub(crate) struct Swapped {
     /// The command, with all filled in.
     pub(crate) command: String,
+    /// What the names that vary stood for.
+    pub(crate) with: BTreeMap<String, String>,
     /// How it ended; `None` when it did not in time, and was killed.
     pub(crate) ended: Option<Ended>,
     /// When it was given.
@@ -205,12 +208,18 @@ impl Proxy {
             self.pid = self.ask_pid().or(said);
         }
         let command = command.command.clone();
-        Ok(Swapped { command, ended, begin, end, words, queued_max, pid: self.pid })
+        let with = self.varied(swap as usize + 1);
+        Ok(Swapped { command, with, ended, begin, end, words, queued_max, pid: self.pid })
+    }
+
+    fn varied(&self, turn: usize) -> BTreeMap<String, String> {
+        let value = |values: &Vec<String>| values[turn % values.len()].clone();
+        self.recipe.vary.iter().map(|(name, values)| (name.clone(), value(values))).collect()
     }
 
     fn vary(&mut self, turn: usize) {
-        for (name, values) in &self.recipe.vary {
-            self.values.set(name, &values[turn % values.len()]);
+        for (name, value) in self.varied(turn) {
+            self.values.set(&name, value);
         }
     }
 

@@ -16,7 +16,7 @@ mod environment;
 mod notifier;
 mod store;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::io;
 use std::rc::Rc;
@@ -46,6 +46,8 @@ pub struct Service {
     /// The manager ends the process that says nothing for so long.
     watchdog: Option<Duration>,
     store: RefCell<Store>,
+    /// Whether the last reload was rejected.
+    is_rejected: Cell<bool>,
 }
 
 /// Takes what the service manager gave this process out of the environment: where to tell it what
@@ -75,7 +77,7 @@ impl Service {
     /// The address is none, or there are no descriptors left.
     pub fn new(notify_socket: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
         let notifier = Notifier::new(notify_socket)?;
-        Ok(Self { notifier, watchdog, store: RefCell::default() })
+        Ok(Self { notifier, watchdog, ..Self::default() })
     }
 
     /// Tells the manager what becomes of this process.
@@ -84,8 +86,10 @@ impl Service {
     }
 
     /// This process takes the place of another one of the unit, which handed it these sockets: what
-    /// the manager keeps of them is forgotten when their listeners are gone.
+    /// the manager keeps of them is forgotten when their listeners are gone. The manager is told
+    /// nothing until that process is gone.
     pub fn take_over(&self, handed_over: &Inherited) {
+        self.notifier.be_silent();
         self.store.borrow_mut().take_over(handed_over);
     }
 
@@ -96,13 +100,18 @@ impl Service {
 
     /// The configuration was loaded, or was not.
     pub(super) fn reloaded(&self, gateway: &dyn Inspect, outcome: Outcome) {
-        let status = status(gateway);
-        match outcome {
-            Outcome::Applied | Outcome::Unchanged | Outcome::Valid => self.notifier.ready(&status),
-            Outcome::Rejected => {
-                self.notifier.ready(&format!("{status}; the configuration on disk was rejected"));
-            }
-        }
+        self.is_rejected.set(outcome == Outcome::Rejected);
+        self.notifier.ready(&self.status(gateway));
+    }
+
+    /// One line about the gateway, for `systemctl status`.
+    fn status(&self, gateway: &dyn Inspect) -> String {
+        let listeners = gateway.config().listeners.len();
+        let workers = gateway.metrics().workers.len();
+        let version = env!("CARGO_PKG_VERSION");
+        let rejected =
+            if self.is_rejected.get() { "; the configuration on disk was rejected" } else { "" };
+        format!("Serving: listeners: {listeners}, workers: {workers}, version {version}{rejected}")
     }
 
     /// The gateway stops: `delay` goes by before it begins to, and what is in flight gets `grace`.
@@ -124,7 +133,9 @@ impl Service {
 
 /// Tells the manager that the gateway serves, and what changes from then on.
 pub(super) async fn follow(desk: Rc<Desk>) {
-    let Desk { service, gateway, endpoints, .. } = &*desk;
+    let Desk { service, gateway, endpoints, upgrader, .. } = &*desk;
+    upgrader.wait_until_alone().await;
+    service.notifier.speak();
     if !service.notifier.is_heard() {
         return;
     }
@@ -138,7 +149,7 @@ pub(super) async fn follow(desk: Rc<Desk>) {
     // The sockets first: from the moment at which it says that it serves, nothing is lost.
     service.keep_sockets(&**gateway).await;
     endpoints.wait_until_ready().await;
-    service.notifier.ready(&status(&**gateway));
+    service.notifier.ready(&service.status(&**gateway));
     while versions.changed().await.is_ok() {
         // Endpoints and their health come and go more often.
         let now = gateway.config();
@@ -147,13 +158,6 @@ pub(super) async fn follow(desk: Rc<Desk>) {
             service.keep_sockets(&**gateway).await;
         }
     }
-}
-
-/// One line about the gateway, for `systemctl status`.
-fn status(gateway: &dyn Inspect) -> String {
-    let (listeners, workers) = (gateway.config().listeners.len(), gateway.metrics().workers.len());
-    let version = env!("CARGO_PKG_VERSION");
-    format!("Serving: listeners: {listeners}, workers: {workers}, version {version}")
 }
 
 /// Keeps the watchdog at rest for as long as all workers answer; this thread answers by running.

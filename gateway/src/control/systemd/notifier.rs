@@ -27,14 +27,15 @@ const BARRIER_WAIT: Duration = Duration::from_secs(5);
 
 /// Tells the service manager what becomes of this process. May be cloned; tells nothing where there
 /// is no manager. The manager listens to the main process of the unit alone (`NotifyAccess=main`),
-/// so a process that takes over speaks only after [`Notifier::hand_over`] of the one before it.
+/// so a process that takes over is silent until the one before it has done [`Notifier::hand_over`].
 #[derive(Clone, Debug, Default)]
 pub struct Notifier(Option<Arc<Manager>>);
 
 struct Manager {
     socket: UnixDatagram,
     address: SocketAddrUnix,
-    has_handed_over: AtomicBool,
+    /// Whether this process is not the main one, or not any more.
+    is_silent: AtomicBool,
 }
 
 impl fmt::Debug for Manager {
@@ -56,12 +57,26 @@ impl Notifier {
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(SEND_WAIT))?;
-        Ok(Self(Some(Arc::new(Manager { socket, address, has_handed_over: false.into() }))))
+        Ok(Self(Some(Arc::new(Manager { socket, address, is_silent: false.into() }))))
     }
 
     /// Whether there is a manager that listens.
     pub fn is_heard(&self) -> bool {
         self.manager().is_some()
+    }
+
+    /// Tells nothing from now on, as long as another process is the main one.
+    pub(super) fn be_silent(&self) {
+        if let Some(manager) = &self.0 {
+            manager.is_silent.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// This process is the main one now.
+    pub(super) fn speak(&self) {
+        if let Some(manager) = &self.0 {
+            manager.is_silent.store(false, Ordering::Relaxed);
+        }
     }
 
     /// The gateway serves, or serves again after a reload.
@@ -116,7 +131,7 @@ impl Notifier {
     pub fn hand_over(&self, successor: u32) -> io::Result<()> {
         let Some(manager) = self.manager() else { return Ok(()) };
         manager.send(&format!("MAINPID={successor}"), &[])?;
-        manager.has_handed_over.store(true, Ordering::Relaxed);
+        manager.is_silent.store(true, Ordering::Relaxed);
         manager.wait(BARRIER_WAIT)
     }
 
@@ -141,7 +156,7 @@ impl Notifier {
     }
 
     fn manager(&self) -> Option<&Manager> {
-        self.0.as_deref().filter(|it| !it.has_handed_over.load(Ordering::Relaxed))
+        self.0.as_deref().filter(|it| !it.is_silent.load(Ordering::Relaxed))
     }
 }
 
@@ -307,6 +322,16 @@ mod tests {
         manager.socket.set_nonblocking(true).unwrap();
         assert!(manager.socket.recv(&mut [0; 64]).is_err());
         assert!(!notifier.is_heard());
+    }
+
+    #[test]
+    fn a_process_that_is_not_the_main_one_yet_is_silent() {
+        let (manager, notifier) = Fake::new("early");
+        notifier.be_silent();
+        notifier.ready("too early");
+        notifier.speak();
+        notifier.ready("in time");
+        assert_eq!(manager.next().0, "READY=1\nSTATUS=in time");
     }
 
     #[test]
