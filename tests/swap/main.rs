@@ -44,7 +44,7 @@ use serde_json::{Value, json};
 use crate::{
     options::{Expect, Options},
     proxy::Children,
-    report::Report,
+    report::{Allowed, Report},
     swapper::Mode,
 };
 
@@ -77,11 +77,15 @@ fn compare(options: &Options) -> io::Result<bool> {
         let place = directory.path.join(format!("capacity-{}", group.name()));
         run::capacity(&recipe, plan, group, &place, &children)
     })?);
-    let gone_max = Duration::from_millis(options.gone_ms_max);
+    let allowed = Allowed {
+        gone_max: Duration::from_millis(options.gone_ms_max),
+        refused_max: options.refused_max,
+        pause_after: options.pause_after.as_deref(),
+    };
     let mut reports = Vec::new();
     let mut go = |name: String, mode: Mode| -> io::Result<run::Run> {
         let run = run::run(&recipe, &plan, mode, &directory.path.join(name), &children)?;
-        let report = Report::new(&run, gone_max, options.pause_after.as_deref());
+        let report = Report::new(&run, &allowed);
         if !options.json {
             println!("{}", table::run(&report.value));
         }

@@ -118,6 +118,10 @@ pub(crate) struct Options {
     /// How soon after the order the old process is to be gone, in milliseconds.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
     pub(crate) gone_ms_max: u64,
+    /// So many swaps may be refused, if nobody notices and the old process goes on: on a busy
+    /// machine a proxy may rather give up than make its clients wait.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) refused_max: usize,
     /// Whether anything but zeros is a failure.
     #[arg(long, value_enum, default_value_t = Expect::Zeros)]
     pub(crate) expect: Expect,

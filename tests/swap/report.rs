@@ -8,9 +8,19 @@ use crate::{
     group::Group,
     proxy::Ended,
     run::Run,
-    swapper::{Mode, Record},
+    swapper::{Mode, Record, Verdict},
     timeline::AFTERMATH,
 };
+
+/// What is not zero and still right, and how to read what a proxy says.
+pub(crate) struct Allowed<'a> {
+    /// The old process is to be gone within this time.
+    pub(crate) gone_max: Duration,
+    /// So many swaps may be refused.
+    pub(crate) refused_max: usize,
+    /// In what a swap command says, the number after this text is the pause in milliseconds.
+    pub(crate) pause_after: Option<&'a str>,
+}
 
 /// A run's figures.
 pub(crate) struct Report {
@@ -21,9 +31,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Counts what a run has shown. The old process is to be gone within this time; in what a swap
-    /// command says, the number after this text is the pause.
-    pub(crate) fn new(run: &Run, gone_max: Duration, pause_after: Option<&str>) -> Self {
+    /// Counts what a run has shown.
+    pub(crate) fn new(run: &Run, allowed: &Allowed<'_>) -> Self {
+        let pause_after = allowed.pause_after;
         let mut wrong = Vec::new();
         let groups: Vec<Value> = Group::ALL
             .iter()
@@ -32,7 +42,7 @@ impl Report {
             .collect();
         let swaps: Vec<Value> =
             (0..).zip(&run.records).map(|(n, it)| swap_value(run, n, it, pause_after)).collect();
-        judge_swaps(&run.records, gone_max, &mut wrong);
+        judge_swaps(&run.records, allowed, &mut wrong);
         if run.timeline.is_dead() {
             wrong.push("the proxy has no connection of any client any more".to_owned());
         }
@@ -136,16 +146,22 @@ fn swap_value(run: &Run, swap: u32, record: &Record, pause_after: Option<&str>) 
             None => json!("timeout"),
         };
         value["is_to_fail"] = json!(record.fails);
+        value["verdict"] = json!(match record.verdict() {
+            Verdict::Expected => "expected",
+            Verdict::Refused => "refused",
+            Verdict::Wrong => "wrong",
+        });
         value["old_pid"] = json!(record.old_pid);
         value["new_pid"] = json!(swapped.pid);
         value["old_gone_ms"] = json!(record.old_gone.map(millis));
         if !swapped.with.is_empty() {
             value["with"] = json!(swapped.with);
         }
-        if !record.is_as_expected() {
+        let is_expected = record.verdict() == Verdict::Expected;
+        if !is_expected {
             value["command"] = json!(swapped.command);
         }
-        if record.fails || !record.is_as_expected() {
+        if record.fails || !is_expected {
             value["words"] = json!(swapped.words.trim_end());
         }
     }
@@ -159,18 +175,22 @@ fn number_after(words: &str, text: &str) -> Option<f64> {
     rest[..end].parse().ok()
 }
 
-fn judge_swaps(records: &[Record], gone_max: Duration, wrong: &mut Vec<String>) {
-    let swapped = records.iter().filter(|it| it.swapped.is_some());
-    let unexpected = swapped.clone().filter(|it| !it.is_as_expected()).count();
+fn judge_swaps(records: &[Record], allowed: &Allowed<'_>, wrong: &mut Vec<String>) {
+    let count = |verdict| records.iter().filter(|it| it.verdict() == verdict).count();
+    let refused = count(Verdict::Refused);
     let is_late = |it: &&Record| {
-        !it.fails && it.is_as_expected() && it.old_gone.is_none_or(|gone| gone > gone_max)
+        let is_done = it.swapped.is_some() && !it.fails && it.verdict() == Verdict::Expected;
+        is_done && it.old_gone.is_none_or(|gone| gone > allowed.gone_max)
     };
-    let late = swapped.filter(is_late).count();
-    if unexpected > 0 {
-        wrong.push(format!("{unexpected} swaps ended otherwise than expected"));
+    let late = records.iter().filter(is_late).count();
+    if count(Verdict::Wrong) > 0 {
+        wrong.push(format!("{} swaps ended otherwise than expected", count(Verdict::Wrong)));
+    }
+    if refused > allowed.refused_max {
+        wrong.push(format!("{refused} swaps were refused"));
     }
     if late > 0 {
-        let most = gone_max.as_millis();
+        let most = allowed.gone_max.as_millis();
         wrong.push(format!("{late} swaps after which the old process was not gone in {most} ms"));
     }
 }

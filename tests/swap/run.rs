@@ -145,7 +145,11 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::{options::Options, report::Report, table};
+    use crate::{
+        options::Options,
+        report::{Allowed, Report},
+        table,
+    };
 
     /// Two swaps within two seconds, a few clients of each kind.
     fn plan() -> Arc<Plan> {
@@ -167,7 +171,8 @@ mod tests {
         let run = perform(&plan, mode, backend, Targets { http, bolt }, |timeline| {
             swapper::pretend_all(&plan, timeline, Duration::from_millis(100))
         });
-        Report::new(&run.unwrap(), Duration::ZERO, None)
+        let allowed = Allowed { gone_max: Duration::ZERO, refused_max: 0, pause_after: None };
+        Report::new(&run.unwrap(), &allowed)
     }
 
     /// A relay, a thread for each direction; `spoil` is given the number of the connection, what

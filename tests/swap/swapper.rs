@@ -41,21 +41,34 @@ pub(crate) struct Record {
     pub(crate) old_pid: Option<u32>,
     /// How long after the order the old process was gone.
     pub(crate) old_gone: Option<Duration>,
-    /// The order failed as expected, and the old process is gone all the same.
+    /// The order failed, and the old process is gone all the same.
     pub(crate) is_dead: bool,
     /// All that was to be in flight was.
     pub(crate) is_held: bool,
 }
 
+/// What became of a swap, beside what was to become of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was done, or failed, as expected.
+    Expected,
+    /// It was to be done and was refused; the old process goes on.
+    Refused,
+    /// Anything else.
+    Wrong,
+}
+
 impl Record {
-    /// Whether the order was carried out, or failed, as expected.
-    pub(crate) fn is_as_expected(&self) -> bool {
-        let Some(swapped) = &self.swapped else { return true };
+    /// What became of it.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let Some(swapped) = &self.swapped else { return Verdict::Expected };
         let is_same = swapped.pid.is_some() && swapped.pid == self.old_pid;
         match (swapped.ended, self.fails) {
-            (None, _) => false,
-            (Some(ended), true) => ended != Ended::Exited(0) && !self.is_dead,
-            (Some(ended), false) => ended == Ended::Exited(0) && !is_same,
+            _ if self.is_dead => Verdict::Wrong,
+            (Some(Ended::Exited(0)), false) if !is_same => Verdict::Expected,
+            (None | Some(Ended::Exited(0)), _) => Verdict::Wrong,
+            (Some(_), true) => Verdict::Expected,
+            (Some(_), false) => Verdict::Refused,
         }
     }
 }
@@ -154,7 +167,7 @@ fn swap_once(
         is_held: false,
     };
     let Some(old) = old else { return Ok((record, None)) };
-    if command.fails {
+    if record.swapped.as_ref().is_some_and(|it| it.ended != Some(Ended::Exited(0))) {
         record.is_dead = old.wait(Duration::ZERO).is_some();
         return Ok((record, None));
     }

@@ -106,7 +106,8 @@ fn group_rows(group: &Value) -> String {
 
 /// All members but those that are as always.
 fn swap_line(swap: &Value) -> String {
-    let usual = [("is_held", json!(true)), ("is_to_fail", json!(false))];
+    let usual =
+        [("is_held", json!(true)), ("is_to_fail", json!(false)), ("verdict", json!("expected"))];
     let is_usual = |name: &str, value: &Value| {
         name == "swap" || usual.iter().any(|(it, usual)| *it == name && value == usual)
     };

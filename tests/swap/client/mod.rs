@@ -2,6 +2,8 @@
 //! is ever sent again: a request whose connection ends has failed.
 
 mod bolt;
+mod connections;
+mod hearing;
 mod http;
 mod rotor;
 mod slot;
@@ -12,26 +14,25 @@ mod tunnel;
 use std::{
     collections::VecDeque,
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 pub(crate) use http::ANSWER_BYTES;
 use rotor::Rotor;
-use slot::{Connection, Slot, Way};
+use slot::Slot;
 pub(crate) use stream::hex;
-use talk::{Around, Heard, Request, Room, Talk};
+use talk::{Around, Heard, Request, Room};
 
 use crate::{
     ask::Ask,
-    bolt::Version,
     clock,
     group::Group,
     ledger::Ledger,
-    plan::{IN_FLIGHT_MAX, Plan, SPREAD},
-    poller::{Poller, Ready},
-    stream::{Pace, SLOW_BUFFER_BYTES, Shape, TICK},
+    plan::{Plan, SPREAD},
+    poller::Poller,
+    stream::TICK,
     tally::{Fault, Tally},
     timeline::Timeline,
     transfer::ReadBuffer,
@@ -354,233 +355,6 @@ impl Crowd {
         }
     }
 
-    // ---- connections
-
-    fn open_some(&mut self, now: Instant) -> io::Result<()> {
-        let unopened = &mut self.unopened;
-        self.ended.retain(|(at, slot)| {
-            let is_later = *at > now;
-            if !is_later {
-                unopened.push_back(*slot);
-            }
-            is_later
-        });
-        while self.connecting < CONNECTING_MAX {
-            let Some(slot) = self.unopened.pop_front() else { break };
-            self.open(slot, now)?;
-        }
-        if !self.is_ready && self.connecting == 0 && self.unopened.is_empty() {
-            self.is_ready = true;
-            self.rotors.iter_mut().for_each(|it| it.start(now));
-            self.storm.start(now);
-            // As many requests at once as at a swap: what the proxy opens for them is there then.
-            self.hold(0, Ask::After(SPREAD.as_millis() as u32 * 3), now);
-            self.stage.timeline.ready();
-        }
-        Ok(())
-    }
-
-    fn open(&mut self, slot: usize, now: Instant) -> io::Result<()> {
-        self.opened += 1;
-        if self.opened > REOPENED_MAX {
-            return Err(io::Error::other("connections keep ending"));
-        }
-        let client = &mut self.slots[slot];
-        client.generation = client.generation.wrapping_add(1);
-        let plan = &self.stage.plan;
-        let talk = talk_of(client.group, client.index, plan);
-        let host = 1 + (self.opened % SOURCES) as u8;
-        let slow = Shape::of(client.index, plan.stream_lasts).pace == Pace::Receiver;
-        let way = Way {
-            target: match client.group.is_bolt() {
-                true => self.stage.targets.bolt,
-                false => self.stage.targets.http,
-            },
-            source: SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)),
-            buffer_bytes: (client.group == Group::Download && slow).then_some(SLOW_BUFFER_BYTES),
-        };
-        match Connection::open(&way, talk) {
-            Ok(connection) => {
-                let token = u64::from(client.generation) << 32 | slot as u64;
-                self.poller.add_stream(connection.stream(), token)?;
-                client.connection = Some(connection);
-                self.connecting += 1;
-            }
-            Err(_) => self.end(slot, Fault::Refused, now),
-        }
-        Ok(())
-    }
-
-    /// A new connection for one request.
-    fn open_once(&mut self, group: Group, due: Instant, now: Instant) {
-        if self.once >= ONCE_MAX {
-            self.queued -= usize::from(group == Group::Backlog);
-            self.tally.of(group).fault(Fault::Overrun, 1);
-            return;
-        }
-        self.once += 1;
-        let slot = self.free.pop().unwrap_or(self.slots.len());
-        if slot == self.slots.len() {
-            self.slots.push(Slot::new(group, 0));
-        }
-        self.slots[slot].group = group;
-        self.slots[slot].waiting.push_back((due, Ask::Now));
-        if self.open(slot, now).is_err() {
-            self.end(slot, Fault::Refused, now);
-        }
-    }
-
-    /// A client whose connection has served is free for another one.
-    fn release(&mut self, slot: usize) {
-        if self.slots[slot].connection.take().is_some() {
-            self.connected -= 1;
-        }
-        self.slots[slot].waiting.clear();
-        self.queued -= usize::from(self.slots[slot].group == Group::Backlog);
-        self.free.push(slot);
-        self.once -= 1;
-    }
-
-    /// A connection is of no more use: what was in flight on it has failed.
-    fn end(&mut self, slot: usize, fault: Fault, now: Instant) {
-        let client = &mut self.slots[slot];
-        let tally = self.tally.of(client.group);
-        let (mut lost, mut is_announced) = (0, false);
-        if let Some(mut connection) = client.connection.take() {
-            match connection.is_connected() {
-                true => self.connected -= 1,
-                false => self.connecting -= 1,
-            }
-            is_announced = connection.talk.is_closed_next();
-            lost = connection.talk.take_in_flight().len() as u64;
-        }
-        match fault {
-            Fault::Closed | Fault::Reset if is_announced => tally.closed_announced += 1,
-            Fault::Closed | Fault::Reset => tally.closed_unannounced += 1,
-            _ => lost = lost.max(1),
-        }
-        if lost > 0 {
-            tally.fault(fault, lost);
-        }
-        if !client.group.is_lasting() {
-            // What was to be asked on it is in the ledger as sent and lost.
-            for _ in 0..client.waiting.len() {
-                let _ = self.stage.ledger.open(client.group);
-            }
-            self.release(slot);
-            return;
-        }
-        client.client.replaced += 1;
-        client.last_heard = None;
-        if !self.stage.timeline.is_sending_over() || !client.waiting.is_empty() {
-            let pause = if fault == Fault::Refused { REFUSED_PAUSE } else { Duration::ZERO };
-            self.ended.push((now + pause, slot));
-        }
-    }
-
-    // ---- hearing
-
-    /// Whether anything was heard.
-    fn serve(&mut self, ready: Ready, now: Instant) -> bool {
-        let (slot, generation) = ((ready.token & 0xffff_ffff) as usize, ready.token >> 32);
-        let Some(client) = self.slots.get_mut(slot) else { return false };
-        if u64::from(client.generation) != generation {
-            return false;
-        }
-        let Some(connection) = &mut client.connection else { return false };
-        if !connection.is_connected() {
-            if !ready.is_writable {
-                return false;
-            }
-            match connection.connects() {
-                Ok(true) => {}
-                Ok(false) => return false,
-                Err(fault) => {
-                    self.end(slot, fault, now);
-                    return false;
-                }
-            }
-            self.connecting -= 1;
-            self.connected += 1;
-            self.tally.of(client.group).opened += 1;
-        }
-        if let Err(fault) = connection.flush() {
-            self.end(slot, fault, now);
-            return false;
-        }
-        let has_heard = self.hear(slot, now);
-        self.send_waiting(slot, now);
-        has_heard
-    }
-
-    /// Hears what has come on a connection; whether anything had.
-    fn hear(&mut self, slot: usize, now: Instant) -> bool {
-        let is_ending = self.stage.timeline.is_sending_over();
-        let client = &mut self.slots[slot];
-        let Some(connection) = &mut client.connection else { return false };
-        let ledger = &self.stage.ledger;
-        let mut around = Around { now, ledger, is_ending, heard: &mut self.heard };
-        let is_steady = connection.talk.is_steady();
-        let result = connection.hear(&mut self.buffer, &mut around);
-        let is_closed_next = connection.talk.is_closed_next();
-        let has_answers = !self.heard.is_empty();
-        if is_steady && result == Ok(true) {
-            self.note_gap(slot, now);
-        }
-        self.take_heard(slot, now);
-        match result {
-            Ok(_) if has_answers && !self.slots[slot].group.is_lasting() => self.release(slot),
-            Ok(_) if is_closed_next => self.end(slot, Fault::Closed, now),
-            Ok(_) => {}
-            Err(fault) => self.end(slot, fault, now),
-        }
-        has_answers
-    }
-
-    fn take_heard(&mut self, slot: usize, now: Instant) {
-        let mut heard = std::mem::take(&mut self.heard);
-        for Heard { request, verdict, is_timed } in heard.drain(..) {
-            let tally = self.tally.of(self.slots[slot].group);
-            let timeline = &self.stage.timeline;
-            match verdict {
-                Ok(()) => self.stage.ledger.answer(request.number),
-                Err(fault) => tally.fault(fault, 1),
-            }
-            let asks_again = self.stage.plan.is_closed_loop && self.slots[slot].group.is_lasting();
-            if asks_again && !timeline.is_sending_over() {
-                self.slots[slot].waiting.push_back((now, Ask::Now));
-            }
-            let delay = request.ask.delay();
-            if delay.is_none() || !is_timed {
-                let swaps = timeline.swaps_within(request.sent, now);
-                self.slots[slot].client.swaps_in_flight += swaps;
-            }
-            match delay.filter(|_| is_timed) {
-                Some(delay) => {
-                    let wait = now.saturating_duration_since(request.due + delay);
-                    tally.wait(wait, timeline.is_near(request.due, now));
-                    self.note_gap(slot, now);
-                }
-                // Kept on demand: the time says nothing.
-                None => self.slots[slot].last_heard = Some(now),
-            }
-        }
-        self.heard = heard;
-    }
-
-    /// Something came that was expected: how long after what came before?
-    fn note_gap(&mut self, slot: usize, now: Instant) {
-        let client = &mut self.slots[slot];
-        let Some(before) = client.last_heard.replace(now) else { return };
-        let gap = now.saturating_duration_since(before);
-        let is_near = self.stage.timeline.is_near(before, now);
-        let longest = match is_near {
-            true => &mut client.client.gap_near,
-            false => &mut client.client.gap_far,
-        };
-        *longest = gap.max(*longest);
-    }
-
     // ---- the end
 
     fn finish(mut self) -> Finished {
@@ -607,20 +381,5 @@ impl Crowd {
             }
         }
         Finished { tally: self.tally, _slots: self.slots }
-    }
-}
-
-fn talk_of(group: Group, index: usize, plan: &Plan) -> Box<dyn Talk> {
-    let shape = Shape::of(index, plan.stream_lasts);
-    let is_v2 = index % 4 == 3 && !plan.is_bolt_v1_only;
-    let version = if is_v2 { Version::V2Crc } else { Version::V1 };
-    match group {
-        Group::Http | Group::IdleHttp | Group::Storm | Group::Backlog => {
-            Box::new(http::HttpTalk::default())
-        }
-        Group::Bolt | Group::IdleBolt => Box::new(bolt::BoltTalk::new(version, IN_FLIGHT_MAX)),
-        Group::Upload => Box::new(stream::Upload::new(shape)),
-        Group::Download => Box::new(stream::Download::new(shape)),
-        Group::Tunnel => Box::new(tunnel::Tunnel::default()),
     }
 }
