@@ -120,6 +120,6 @@ fn pass(
     while let Ok(Some(event)) = from.decode(input, scratch, Time::from_micros(1)) {
         let Event::Part(stream, part) = event else { continue };
         let Some(stream) = stream_of(to, stream) else { continue };
-        to.encode(stream, part).unwrap_or_default();
+        to.encode(stream, &part).unwrap_or_default();
     }
 }

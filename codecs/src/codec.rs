@@ -58,13 +58,14 @@ pub trait Codec {
     /// answer `usize::MAX` while the stream is open.
     fn capacity(&self, stream: StreamId) -> usize;
 
-    /// Appends one part of a stream to the output. A [`Part::Reset`] gives the stream up: a
+    /// Appends one part of a stream to the output: copies what it needs of it, but for large pieces
+    /// that are shared. A [`Part::Reset`] gives the stream up: a
     /// protocol without a word for it forgets the stream or ends the connection
     /// ([`Codec::is_finished`]).
     ///
     /// # Errors
     /// The part does not fit; nothing was written. See [`EncodeError`].
-    fn encode(&mut self, stream: StreamId, part: Part<'_>) -> Result<(), EncodeError>;
+    fn encode(&mut self, stream: StreamId, part: &Part<'_>) -> Result<(), EncodeError>;
 
     /// Server role: answers a stream that has no response yet in the protocol's own terms, and
     /// ends it. Does nothing for a stream that is gone or whose response has begun.

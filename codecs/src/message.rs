@@ -90,10 +90,10 @@ impl Data<'_> {
     }
 
     /// The bytes, to keep; copies what is borrowed.
-    pub fn into_bytes(self) -> Bytes {
+    pub fn to_bytes(&self) -> Bytes {
         match self {
             Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-            Self::Owned(bytes) => bytes,
+            Self::Owned(bytes) => bytes.clone(),
         }
     }
 }
@@ -521,23 +521,23 @@ impl OwnedRpc {
 
 impl Part<'_> {
     /// The part with bytes of its own.
-    pub fn to_owned(self) -> OwnedPart {
+    pub fn to_owned(&self) -> OwnedPart {
         match self {
             Part::Head(Head::HttpRequest(head), end) => {
-                OwnedPart::HttpRequest(Box::new(head.clone()), end)
+                OwnedPart::HttpRequest(Box::new(HttpRequest::clone(head)), *end)
             }
             Part::Head(Head::HttpResponse(head), end) => {
-                OwnedPart::HttpResponse(Box::new(head.clone()), end)
+                OwnedPart::HttpResponse(Box::new(HttpResponse::clone(head)), *end)
             }
             Part::Head(Head::RpcRequest(head), _) => {
-                OwnedPart::RpcRequest(Box::new(OwnedRpc::new(&head)))
+                OwnedPart::RpcRequest(Box::new(OwnedRpc::new(head)))
             }
             Part::Head(Head::RpcResponse(head), _) => {
-                OwnedPart::RpcResponse(Box::new(OwnedRpc::new(&head)))
+                OwnedPart::RpcResponse(Box::new(OwnedRpc::new(head)))
             }
-            Part::Data(data, end) => OwnedPart::Data(data.into_bytes(), end),
-            Part::Trailers(fields) => OwnedPart::Trailers(fields.clone()),
-            Part::Reset(reason) => OwnedPart::Reset(reason),
+            Part::Data(data, end) => OwnedPart::Data(data.to_bytes(), *end),
+            Part::Trailers(fields) => OwnedPart::Trailers(Fields::clone(fields)),
+            Part::Reset(reason) => OwnedPart::Reset(*reason),
         }
     }
 }

@@ -60,14 +60,14 @@ impl Relay {
         let event = self.downstream.decode(&mut self.input, &mut self.scratch, now).unwrap();
         let Some(Event::Part(caller, part)) = event else { panic!("no request") };
         let stream = self.upstream.open().unwrap();
-        self.upstream.encode(stream, part).unwrap();
+        self.upstream.encode(stream, &part).unwrap();
         self.flush(true);
         assert!(self.downstream.decode(&mut self.input, &mut self.scratch, now).unwrap().is_none());
         answer[5..9].copy_from_slice(&stream.generation.to_be_bytes());
         self.input.extend_from_slice(answer);
         let event = self.upstream.decode(&mut self.input, &mut self.scratch, now).unwrap();
         let Some(Event::Part(_, part)) = event else { panic!("no answer") };
-        self.downstream.encode(caller, part).unwrap();
+        self.downstream.encode(caller, &part).unwrap();
         self.flush(false);
         assert!(self.upstream.decode(&mut self.input, &mut self.scratch, now).unwrap().is_none());
     }

@@ -61,7 +61,7 @@ impl Relay {
                 self.downstream = stream;
                 self.upstream = self.client.open().expect("a reusable connection");
             }
-            self.client.encode(self.upstream, part).expect("a fitting part");
+            self.client.encode(self.upstream, &part).expect("a fitting part");
         }
         let sent = self.flush(true);
         self.input.clear();
@@ -71,7 +71,7 @@ impl Relay {
             self.client.decode(&mut self.input, &mut self.scratch, now).expect("a good response")
         {
             let Event::Part(_, part) = event else { panic!("{event:?}") };
-            self.server.encode(self.downstream, part).expect("a fitting part");
+            self.server.encode(self.downstream, &part).expect("a fitting part");
         }
         sent + self.flush(false)
     }
@@ -140,11 +140,11 @@ fn a_large_piece_is_taken_out_of_the_buffer_without_a_copy() {
     let up = client.open().unwrap();
     let event = server.decode(&mut input, &mut scratch, Time::default()).unwrap();
     let Some(Event::Part(_, head)) = event else { panic!("{event:?}") };
-    client.encode(up, head).unwrap();
+    client.encode(up, &head).unwrap();
     let (_, bytes) = counted(|| {
         let event = server.decode(&mut input, &mut scratch, Time::default()).unwrap();
         let Some(Event::Part(_, data)) = event else { panic!("{event:?}") };
-        client.encode(up, data).unwrap();
+        client.encode(up, &data).unwrap();
     });
     assert!(bytes < 4096, "{bytes} bytes");
     let mut segments = Vec::new();

@@ -565,15 +565,15 @@ fn pass(pieces: &[&[u8]]) -> Outcome {
                 Part::Reset(_) => panic!("no server codec resets"),
             };
             let stream_up = side.stream;
-            side.codec.encode(stream_up, part).expect("what was read can be written");
+            side.codec.encode(stream_up, &part).expect("what was read can be written");
             if is_end {
                 side.take();
                 forwarded.push(read_whole(&side.written));
                 let mut head = hangu_codecs::HttpResponse { status: 200, ..Default::default() };
                 let head = Part::Head(Head::HttpResponse(&mut head), End::No);
-                server.codec.encode(stream, head).expect("a response fits");
+                server.codec.encode(stream, &head).expect("a response fits");
                 let end = Part::Data(Data::Borrowed(b""), End::Yes);
-                server.codec.encode(stream, end).expect("its end fits");
+                server.codec.encode(stream, &end).expect("its end fits");
                 server.codec.output().clear();
             }
         }

@@ -73,8 +73,9 @@ fn foreign_and_damaged_snapshots_are_refused_without_a_panic() {
             }
             for at in 0..good.state.len() {
                 for value in 0..=u8::MAX {
-                    let mut damaged = good.clone();
-                    damaged.state[at] = value;
+                    let mut state = good.state.to_vec();
+                    state[at] = value;
+                    let damaged = Frozen { state: state.into(), ..good.clone() };
                     // Some of these are other valid states; none may panic.
                     let _ = thaw(&damaged);
                 }

@@ -45,7 +45,7 @@ pub enum Kind {
 }
 
 /// What a reload does with a thing that differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// New requests and new connections follow it; open connections are kept.
@@ -57,8 +57,8 @@ pub enum Effect {
     Replaced,
     /// It takes nothing new; its connections end with the requests that are in flight on them.
     Drained,
-    /// Nothing until the process is started anew.
-    NextStart,
+    /// Other workers take over all connections, with all that is in flight.
+    Moved,
 }
 
 /// A key with other values. Those of secrets are not shown.
@@ -77,19 +77,22 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     Canonical::of(old).diff(&Canonical::of(new))
 }
 
-/// Gives `new` those values of the running configuration that only a restart changes, so that what
-/// is left of it can be put in force.
-pub fn keep_until_restart(running: &Config, new: &mut Config) {
-    new.workers = running.workers;
-    new.driver = running.driver;
-    new.admin = running.admin.clone();
-    new.access_log = running.access_log.clone();
-    new.metrics = running.metrics;
-    new.zone = running.zone.clone();
+/// Gives `to` what `from` says of workers and of the admin API, with which a process that takes
+/// over from another one can begin at once.
+pub fn copy_process_keys(from: &Config, to: &mut Config) {
+    to.workers = from.workers;
+    to.driver = from.driver;
+    to.admin = from.admin.clone();
+    to.access_log = from.access_log.clone();
+    to.metrics = from.metrics;
+    to.zone = from.zone.clone();
 }
 
-/// Keys of the process that only a restart changes; [`keep_until_restart`] names the same.
-const UNTIL_RESTART: [&str; 6] = ["workers", "driver", "admin", "access_log", "metrics", "zone"];
+/// Keys of the process without which the workers are other ones.
+const OF_WORKERS: [&str; 4] = ["workers", "driver", "access_log", "metrics"];
+
+/// Keys of the process without which the admin API is another one.
+const OF_ADMIN: [&str; 1] = ["admin"];
 
 /// Keys without which a listener is another one: its sockets and connections are replaced.
 const OF_SOCKETS: [&str; 2] = ["address", "protocols"];
@@ -126,21 +129,31 @@ fn whole((part, names): &Id, kind: Kind) -> Change {
 /// The changes of a thing that is in both, those of one effect together.
 fn changed((part, names): &Id, old: &Keys, new: &Keys) -> Vec<Change> {
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let mut by_effect: BTreeMap<bool, Vec<KeyChange>> = BTreeMap::new();
+    let mut by_effect: BTreeMap<Effect, Vec<KeyChange>> = BTreeMap::new();
     for key in keys.into_iter().filter(|it| old.get(*it) != new.get(*it)) {
-        let waits = *part == Part::Process && is_below(key, &UNTIL_RESTART);
+        let effect = of_process(*part, key);
         let change =
             KeyChange { key: key.clone(), old: shown(old.get(key)), new: shown(new.get(key)) };
-        by_effect.entry(waits).or_default().push(change);
+        by_effect.entry(effect).or_default().push(change);
     }
-    let change = |(waits, keys): (bool, Vec<KeyChange>)| Change {
+    let change = |(of_process, keys): (Effect, Vec<KeyChange>)| Change {
         part: *part,
         names: names.clone(),
         kind: Kind::Changed,
-        effect: if waits { Effect::NextStart } else { effect(*part, &keys) },
+        effect: if of_process == Effect::Kept { effect(*part, &keys) } else { of_process },
         keys,
     };
     by_effect.into_iter().map(change).collect()
+}
+
+/// What becomes of workers and of the admin API.
+fn of_process(part: Part, key: &str) -> Effect {
+    let is_below = |tops: &[&str]| part == Part::Process && is_below(key, tops);
+    match (is_below(&OF_WORKERS), is_below(&OF_ADMIN)) {
+        (true, _) => Effect::Moved,
+        (false, true) => Effect::Replaced,
+        (false, false) => Effect::Kept,
+    }
 }
 
 fn effect(part: Part, keys: &[KeyChange]) -> Effect {
@@ -170,11 +183,6 @@ impl Diff {
     /// Whether both mean the same.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
-    }
-
-    /// Whether something of it waits for a restart.
-    pub fn needs_restart(&self) -> bool {
-        self.changes.iter().any(|it| it.effect == Effect::NextStart)
     }
 }
 
@@ -213,7 +221,8 @@ impl std::fmt::Display for Change {
 /// What becomes of connections, where there is something to tell.
 fn consequence(part: Part, effect: Effect) -> &'static str {
     match (effect, part) {
-        (Effect::NextStart, _) => "needs a restart",
+        (Effect::Moved, _) => "workers are replaced, and connections move to the new ones",
+        (Effect::Replaced, Part::Process) => "the admin API is served so from now on",
         (Effect::Kept, Part::Listener | Part::Cluster | Part::Endpoint) => {
             "open connections are kept"
         }

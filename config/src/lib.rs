@@ -29,7 +29,7 @@ mod tree;
 
 pub use admin::admin;
 pub use canonical::{Canonical, Fingerprint, Part, fingerprint};
-pub use diff::{Change, Diff, Effect, KeyChange, Kind, diff, keep_until_restart};
+pub use diff::{Change, Diff, Effect, KeyChange, Kind, copy_process_keys, diff};
 pub use model::*;
 pub use origin::Origin;
 pub use problem::{Problem, Source};

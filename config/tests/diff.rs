@@ -1,7 +1,7 @@
 //! Differences of two configurations, and what tells them apart.
 
 use hangu_config::{
-    Canonical, Config, Diff, Effect, NoValues, Part, Source, diff, fingerprint, keep_until_restart,
+    Canonical, Config, Diff, Effect, NoValues, Part, Source, copy_process_keys, diff, fingerprint,
     load,
 };
 
@@ -128,7 +128,7 @@ fn routes_are_told_by_name_and_their_order_counts() {
 }
 
 #[test]
-fn what_needs_a_restart_is_told_and_kept_until_then() {
+fn what_moves_connections_to_other_workers_is_told() {
     let edits = [
         (
             "admin: {",
@@ -141,23 +141,25 @@ fn what_needs_a_restart_is_told_and_kept_until_then() {
     let mut new = changed(&edits);
     let all = diff(&running, &new);
     let text = all.to_string();
-    assert!(text.contains("process: changed\n    drain_timeout: 30s -> 1m\n"), "{text}");
-    assert!(text.contains("process: changed; needs a restart\n"), "{text}");
+    for line in [
+        "process: changed\n    drain_timeout: 30s -> 1m\n    zone: none -> z\n",
+        "process: changed; workers are replaced, and connections move to the new ones\n",
+        "process: changed; the admin API is served so from now on\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
     for key in [
         "access_log.enabled: true -> false",
         "admin.token: <hidden> -> <hidden>",
         "driver: auto -> epoll",
         "metrics.rpc.enabled: true -> false",
         "workers: none -> 3",
-        "zone: none -> z",
     ] {
         assert!(text.contains(key), "{key}: {text}");
     }
-    assert!(all.needs_restart());
-    keep_until_restart(&running, &mut new);
+    copy_process_keys(&running, &mut new);
     let rest = diff(&running, &new);
-    assert!(!rest.needs_restart() && !rest.is_empty());
-    assert!(rest.changes.iter().all(|it| it.effect == Effect::Kept));
+    assert!(!rest.is_empty() && rest.changes.iter().all(|it| it.effect == Effect::Kept));
 }
 
 #[test]

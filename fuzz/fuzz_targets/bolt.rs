@@ -84,9 +84,9 @@ fn open_calls(codec: &mut dyn Codec, given_up: u8) {
         let head = read(&request, RpcPayload::Slice(b"")).expect("a good head");
         let stream = codec.open().expect("a stream");
         let part = Part::Head(Head::RpcRequest(head), hangu_codecs::message::End::Yes);
-        codec.encode(stream, part).expect("a good request");
+        codec.encode(stream, &part).expect("a good request");
         if given_up & 1 << call != 0 {
-            codec.encode(stream, Part::Reset(Reason::Cancelled)).expect("an open stream");
+            codec.encode(stream, &Part::Reset(Reason::Cancelled)).expect("an open stream");
         }
     }
     codec.output().clear();
@@ -97,12 +97,12 @@ fn on_event(event: Event<'_>, next: &mut dyn Codec) -> String {
     let told = tell(&event);
     if let Event::Part(_, part @ Part::Head(Head::RpcRequest(_), _)) = event {
         let stream = next.open().expect("a stream");
-        next.encode(stream, part).expect("what was decoded can be encoded");
+        next.encode(stream, &part).expect("what was decoded can be encoded");
         let sent = next.output().take(BytesMut::new());
         let (frame, length) = Frame::parse(&sent).expect("a good frame").expect("a whole frame");
         assert_eq!((length, frame.id), (sent.len(), stream.generation));
         if let Kind::Request { .. } = frame.kind {
-            next.encode(stream, Part::Reset(Reason::Cancelled)).expect("an open stream");
+            next.encode(stream, &Part::Reset(Reason::Cancelled)).expect("an open stream");
         }
     }
     told

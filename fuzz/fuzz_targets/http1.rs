@@ -103,7 +103,7 @@ impl Run {
         };
         self.stream = self.codec.open().expect("a new connection takes a stream");
         let part = Part::Head(Head::HttpRequest(&mut head), end);
-        self.codec.encode(self.stream, part).expect("the request is well formed");
+        self.codec.encode(self.stream, &part).expect("the request is well formed");
         self.codec.output().clear();
     }
 
@@ -164,7 +164,7 @@ impl Run {
         let mut head =
             HttpResponse { status: 101, upgrade: b"x".to_vec(), ..HttpResponse::default() };
         let part = Part::Head(Head::HttpResponse(&mut head), End::Yes);
-        self.codec.encode(self.stream, part).expect("an offer can be accepted");
+        self.codec.encode(self.stream, &part).expect("an offer can be accepted");
     }
 }
 
@@ -267,8 +267,8 @@ fn pass_on(seen: &Seen) -> Option<Vec<u8>> {
     let stream = client.open().ok()?;
     let mut head = seen.head.clone();
     let part = Part::Head(Head::HttpRequest(&mut head), End::No);
-    client.encode(stream, part).expect("what was read can be written");
+    client.encode(stream, &part).expect("what was read can be written");
     let data = hangu_codecs::Data::Borrowed(&seen.body);
-    client.encode(stream, Part::Data(data, End::Yes)).expect("so can its body");
+    client.encode(stream, &Part::Data(data, End::Yes)).expect("so can its body");
     Some(client.output().take(BytesMut::new()).to_vec())
 }

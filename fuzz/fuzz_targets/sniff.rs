@@ -20,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
     }
     for protocol in PROTOCOLS {
         let frozen =
-            Frozen { protocol: protocol.name.to_owned(), version: 1, state: input.to_vec() };
+            Frozen { protocol: protocol.name.to_owned(), version: 1, state: input.to_vec().into() };
         if let Ok(codec) = Protocol::thaw(&frozen, &Limits::default(), Time::default()) {
             codec.freeze(Time::default());
         }

@@ -5,61 +5,60 @@
     reason = "the lock is of the control thread; workers get what changes by mail"
 )]
 
+mod crew;
 mod hand_over;
+mod relief;
 
 pub use hand_over::Waiting;
+pub use relief::ReliefError;
 
 use std::{
-    any::Any,
     io,
     net::{SocketAddr, TcpListener},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
-use hangu_config::{Config, Endpoint, LogPath};
+use hangu_config::{Config, Endpoint};
 
 use tokio::sync::watch;
 
 use crate::{
-    clock,
     connection::Load,
-    exchange::{self, Core, Holding, Letter, PostOffice, Settings, Update},
-    io::{Driver, DriverChoice, DriverKind},
+    exchange::{Core, Update},
+    io::{DriverChoice, DriverKind},
     listener::{self, BindError, Inherited},
     route::CompileError,
     snapshot::{Discovered, ListenerPlace, Member, Roster, Snapshot},
-    telemetry::{
-        AccessLog, Counters, Layout, Metrics, Ring, RpcCounters, RpcNames,
-        access_log::{self, LogCounters, Reopener, Target},
-    },
-    worker::{self, Seed},
+    telemetry::{Counters, Layout, Metrics},
 };
+
+use crew::{Crew, Log, Recruits, Rpc, Wanted, WorkerSockets, by_worker, deal};
+use relief::Relief;
 
 /// A running gateway. Dropping it stops the workers without grace.
 pub struct Gateway {
     handle: Handle,
-    drivers: Vec<(DriverKind, String)>,
     ended: Receiver<Ended>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 /// What the rest of the process asks of a running gateway; may be shared and cloned.
 #[derive(Clone)]
 pub struct Handle {
-    office: PostOffice,
-    workers: usize,
+    /// The workers. Replaced by whoever has the state.
+    crew: Arc<Mutex<Arc<Crew>>>,
     state: Arc<Mutex<State>>,
+    /// Held by who replaces the workers, or hands all that they have over to another process.
+    turn: Arc<Mutex<()>>,
     stopping: Arc<AtomicBool>,
     /// Counts what was published.
     changes: watch::Sender<u64>,
-    access_log: Option<Reopener>,
+    /// Where workers tell their end.
+    ended: Sender<Ended>,
 }
 
 /// What changes while the gateway runs. Only the control thread takes the lock.
@@ -67,8 +66,8 @@ struct State {
     snapshot: Arc<Snapshot>,
     layout: Arc<Layout>,
     counters: Vec<Arc<Counters>>,
-    access_log: Vec<Arc<LogCounters>>,
-    log_writer: Option<access_log::Writer>,
+    /// The access log of the workers, and what is still written for those before them.
+    logs: Vec<Log>,
     load: Arc<Load>,
     /// Where it listens, by the place of the listener.
     addresses: Vec<SocketAddr>,
@@ -99,6 +98,9 @@ pub enum ApplyError {
     /// The gateway is stopping.
     #[error("the gateway is stopping")]
     Stopping,
+    /// The workers could not be replaced.
+    #[error("{0}")]
+    Relief(#[from] ReliefError),
 }
 
 /// How a worker came to its end.
@@ -157,8 +159,7 @@ impl Gateway {
         let workers = workers(&config);
         let bound = listener::bind_all(config.listeners.iter(), workers, inherited)?;
         let sockets = by_worker(bound.into_iter().enumerate(), workers);
-        let holdings = (0..workers).map(|_| None).collect();
-        Self::launch(config, driver, sockets, holdings)
+        Ok(Self::launch(config, driver, sockets, false)?.gateway)
     }
 
     /// As [`Gateway::start`] on sockets that listen already, each with the index of its listener,
@@ -172,106 +173,44 @@ impl Gateway {
         sockets: Vec<(usize, TcpListener)>,
     ) -> Result<Waiting, StartError> {
         let workers = workers(&config);
-        let mut by_worker: Vec<WorkerSockets> = (0..workers).map(|_| Vec::new()).collect();
-        let mut counts = std::collections::BTreeMap::<usize, usize>::new();
-        for (place, socket) in sockets {
-            // Each listener's sockets are dealt out from the first worker on: none is left, for
-            // who queues on it was told by the kernel that it was accepted.
-            let count = counts.entry(place).or_default();
-            if let Some(own) = by_worker.get_mut(*count % workers.max(1)) {
-                own.push((place, socket));
-            }
-            *count += 1;
-        }
-        let (held, holdings) = (0..workers).map(|_| exchange::hold()).unzip();
-        let holdings: Vec<Holding> = holdings;
-        let holdings = holdings.into_iter().map(Some).collect();
-        let gateway = Self::launch(config, driver, by_worker, holdings)?;
-        Ok(Waiting { gateway, held })
+        Self::launch(config, driver, deal(sockets, workers), true)
     }
 
     fn launch(
         config: Config,
-        driver: DriverChoice,
+        choice: DriverChoice,
         sockets: Vec<WorkerSockets>,
-        holdings: Vec<Option<Holding>>,
-    ) -> Result<Self, StartError> {
-        let workers = sockets.len();
-        let (logs, log_writer) = open_log(&config, workers)?;
-        let access_log = config.access_log.enabled;
-        let rpc = config.metrics.rpc;
+        is_held: bool,
+    ) -> Result<Waiting, StartError> {
         let snapshot = Arc::new(Snapshot::compile(config)?);
         let layout = Arc::new(snapshot.layout());
-        let counters: Vec<_> = (0..workers).map(|_| Arc::new(Counters::new(&layout))).collect();
-        if rpc.enabled {
-            count_rpc(&counters, rpc.series_max);
-        }
-        let load = Arc::new(Load::new(&snapshot.roster, workers));
-        let (office, letters) = PostOffice::new(workers);
         let addresses = State::addresses_of(&snapshot.roster, &sockets);
-        let versions: Vec<_> = (0..workers).map(|_| snapshot.for_worker()).collect();
-        let reopener = log_writer.as_ref().map(|it| it.reopener().clone());
+        let (ended_at, ended) = channel();
+        let access_log = &snapshot.config.access_log;
+        let rpc = Rpc::Fresh(snapshot.config.metrics.rpc);
+        let wanted =
+            Wanted { snapshot: &snapshot, layout: &layout, choice, access_log, rpc, sockets };
+        let recruits = Recruits::hire(wanted, is_held, &ended_at)?;
+        let Recruits { crew, held, counters, log, load, versions } = recruits;
         let state = State {
-            snapshot: Arc::clone(&snapshot),
+            snapshot,
             layout,
-            counters: counters.clone(),
-            access_log: log_counters(&logs, log_writer.as_ref()),
-            log_writer,
-            load: Arc::clone(&load),
+            counters,
+            logs: vec![log],
+            load,
             addresses,
             discovered: Discovered::new(),
-            versions: versions.clone(),
+            versions,
         };
         let handle = Handle {
-            office: office.clone(),
-            workers,
+            crew: Arc::new(Mutex::new(crew)),
             state: Arc::new(Mutex::new(state)),
+            turn: Arc::default(),
             stopping: Arc::default(),
             changes: watch::Sender::new(0),
-            access_log: reopener,
+            ended: ended_at,
         };
-        let (ended_at, ended) = channel();
-        let mut gateway = Self { handle, drivers: Vec::new(), ended, threads: Vec::new() };
-        let parts = letters.into_iter().zip(sockets).zip(logs).zip(counters).zip(versions);
-        let parts = parts.zip(holdings).enumerate();
-        for (worker, (((((letters, listeners), log), counters), snapshot), holding)) in parts {
-            let part = Part {
-                worker,
-                workers,
-                access_log,
-                snapshot,
-                counters,
-                log,
-                office: office.clone(),
-                letters,
-                listeners,
-                holding,
-                load: Arc::clone(&load),
-            };
-            gateway.spawn(part, driver, ended_at.clone())?;
-        }
-        Ok(gateway)
-    }
-
-    fn spawn(
-        &mut self,
-        part: Part,
-        choice: DriverChoice,
-        ended: Sender<Ended>,
-    ) -> Result<(), StartError> {
-        let (built_at, built) = channel();
-        let worker = part.worker;
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{worker}"))
-            .spawn(move || run(part, choice, &built_at, &ended))
-            .map_err(StartError::Thread)?;
-        self.threads.push(thread);
-        match built.recv() {
-            Ok(Ok(driver)) => self.drivers.push(driver),
-            Ok(Err(error)) => return Err(StartError::Driver(error)),
-            Err(_) => return Err(StartError::Driver(io::Error::other("the worker died"))),
-        }
-        Ok(())
+        Ok(Waiting { gateway: Self { handle, ended }, held })
     }
 
     /// The addresses on which it listens, by the listener's name.
@@ -285,8 +224,8 @@ impl Gateway {
     }
 
     /// The driver of each worker, and why a better one was not taken (empty when it is the best).
-    pub fn drivers(&self) -> &[(DriverKind, String)] {
-        &self.drivers
+    pub fn drivers(&self) -> Vec<(DriverKind, String)> {
+        self.handle.crew().drivers.clone()
     }
 
     /// What the rest of the process asks of it.
@@ -294,7 +233,8 @@ impl Gateway {
         &self.handle
     }
 
-    /// Waits until a worker ends: a death, or the first one to have stopped.
+    /// Waits until a worker ends: a death, or the next one to have stopped. Those whose work others
+    /// have taken over are not told.
     pub fn wait(&self) -> Ended {
         let gone = Ended { worker: 0, death: Some("all workers are gone".to_owned()) };
         self.ended.recv().unwrap_or(gone)
@@ -305,16 +245,10 @@ impl Gateway {
     ///
     /// # Errors
     /// The death of a worker that did not stop but died, one for each.
-    pub fn stop(mut self, grace: Duration) -> Result<(), Vec<Ended>> {
+    pub fn stop(self, grace: Duration) -> Result<(), Vec<Ended>> {
         self.handle.stop_after(Duration::ZERO, grace);
-        for thread in self.threads.drain(..) {
-            // A death was reported through `ended`.
-            let _ = thread.join();
-        }
-        let writer = self.handle.state().log_writer.take();
-        if let Some(writer) = writer {
-            writer.close(LOG_WAIT);
-        }
+        self.handle.crew().join();
+        self.handle.close_writers(LOG_WAIT);
         let deaths: Vec<_> = self.ended.try_iter().filter(|it| it.death.is_some()).collect();
         if deaths.is_empty() { Ok(()) } else { Err(deaths) }
     }
@@ -323,9 +257,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.handle.stop_after(Duration::ZERO, Duration::ZERO);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.handle.crew().join();
     }
 }
 
@@ -343,12 +275,17 @@ const LOG_WAIT: Duration = Duration::from_secs(5);
 impl Handle {
     /// Lets a worker do something with its state; says whether it still takes orders.
     pub fn order(&self, worker: usize, order: impl FnOnce(&mut Core) + Send + 'static) -> bool {
-        self.office.send(worker, Letter::Do(Box::new(order)))
+        self.crew().order(worker, order)
     }
 
     /// How many workers there are.
     pub fn workers(&self) -> usize {
-        self.workers
+        self.crew().workers()
+    }
+
+    /// The workers that are at work now.
+    fn crew(&self) -> Arc<Crew> {
+        Arc::clone(&self.crew.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What requests are routed by.
@@ -375,14 +312,14 @@ impl Handle {
         Metrics {
             layout: Arc::clone(&state.layout),
             workers: state.counters.clone(),
-            access_log: state.access_log.clone(),
+            access_log: state.logs.iter().flat_map(|it| it.counters.iter().cloned()).collect(),
         }
     }
 
     /// Takes on another configuration while requests are in flight, whole or not at all. Comes
-    /// back when all workers have it. What
-    /// both have is not touched; what the process cannot change while it runs (workers, driver,
-    /// admin API, access log) is the caller's to compare.
+    /// back when all workers have it. What both have is not touched. Where workers cannot change
+    /// as they are (their number, their driver, the access log, what is counted by name), others
+    /// relieve them first, with all connections. The admin API is the caller's to change.
     ///
     /// # Errors
     /// See [`ApplyError`]; the configuration that was in force stays.
@@ -392,6 +329,8 @@ impl Handle {
         }
         let mut state = self.state();
         let before = Arc::clone(&state.snapshot);
+        let relief = Relief::between(&before.config, &config, &self.crew());
+        let workers = relief.as_ref().map_or(self.workers(), |it| it.workers);
         let snapshot = before.succeeded_by(config, &state.discovered)?;
         let then = before.roster.listeners();
         let now = snapshot.roster.listeners();
@@ -412,7 +351,10 @@ impl Handle {
         };
         let (inherited, fresh): (Vec<(usize, &ListenerPlace)>, Vec<_>) =
             opened.iter().partition(|it| inherits(it.1).is_some());
-        let bound = self.bind(&state, fresh.iter().map(|it| &*it.1.settings))?;
+        let bound = self.bind(&state, fresh.iter().map(|it| &*it.1.settings), workers)?;
+        if let Some(relief) = relief {
+            self.relieve(&mut state, &relief, &snapshot.config)?;
+        }
         let inherited: Vec<_> =
             inherited.iter().filter_map(|it| Some((inherits(it.1)?, it.0))).collect();
         let names = |it: &ListenerPlace| it.settings.name.clone();
@@ -431,7 +373,7 @@ impl Handle {
                 *at = address;
             }
         }
-        let sockets = by_worker(fresh.into_iter().zip(bound), self.workers);
+        let sockets = by_worker(fresh.into_iter().zip(bound), workers);
         let taken_on = self.publish(&mut state, snapshot, sockets, &inherited);
         // Each worker gives its end of the channel up when it is done; one that is stuck does so
         // later.
@@ -445,12 +387,13 @@ impl Handle {
         &self,
         state: &State,
         listeners: impl Iterator<Item = &'c hangu_config::Listener> + Clone,
+        workers: usize,
     ) -> Result<Vec<listener::Sockets>, BindError> {
         let places = state.snapshot.roster.listeners();
         let mut tries = BIND_TRIES;
         loop {
             let none = &mut Inherited::default();
-            let error = match listener::bind_all(listeners.clone(), self.workers, none) {
+            let error = match listener::bind_all(listeners.clone(), workers, none) {
                 Ok(bound) => return Ok(bound),
                 Err(error) => error,
             };
@@ -466,9 +409,10 @@ impl Handle {
     /// Waits until every worker has had a turn, in which tasks that were woken before run.
     fn wait_a_turn(&self) {
         let (done, is_done) = channel();
-        for worker in 0..self.workers {
+        let crew = self.crew();
+        for worker in 0..crew.workers() {
             let done = done.clone();
-            self.order(worker, move |_| {
+            crew.order(worker, move |_| {
                 // Nobody waits any more when the worker was stuck.
                 let _ = done.send(());
             });
@@ -514,7 +458,7 @@ impl Handle {
 
     fn publish_roster(&self, state: &mut State, roster: Roster) {
         let snapshot = state.snapshot.with_endpoints(roster);
-        let sockets = by_worker(std::iter::empty(), self.workers);
+        let sockets = by_worker(std::iter::empty(), self.workers());
         drop(self.publish(state, snapshot, sockets, &[]));
     }
 
@@ -533,6 +477,7 @@ impl Handle {
         let is_same_config = Arc::ptr_eq(&snapshot.config, &state.snapshot.config);
         let next = |it: &Arc<Counters>| Arc::new(it.succeeded_by(&state.layout, &layout));
         let counters: Vec<_> = state.counters.iter().map(next).collect();
+        let crew = self.crew();
         for (worker, (counters, sockets)) in counters.iter().zip(sockets).enumerate() {
             // A worker keeps its own compiled routes when only endpoints changed.
             let own = if is_same_config { snapshot.clone() } else { snapshot.for_worker() };
@@ -543,7 +488,7 @@ impl Handle {
             let update = Update { snapshot: own, counters, load: Arc::clone(&load) };
             let done = done.clone();
             let inherited = inherited.to_vec();
-            self.order(worker, move |core| {
+            crew.order(worker, move |core| {
                 core.take_on(update);
                 if let Err(error) = core.inherit(&inherited).and_then(|()| core.listen(sockets)) {
                     tracing::error!(%error, "cannot accept on a new listener");
@@ -568,8 +513,8 @@ impl Handle {
 
     /// Opens the file of the access log anew, if there is one; comes back at once.
     pub fn reopen_log(&self) {
-        if let Some(log) = &self.access_log {
-            log.reopen();
+        if let Some(writer) = self.state().logs.last().and_then(|it| it.writer.as_ref()) {
+            writer.reopen();
         }
     }
 
@@ -593,104 +538,22 @@ impl Handle {
 
     fn stop_after(&self, delay: Duration, grace: Duration) {
         self.stopping.store(true, Ordering::Relaxed);
-        for worker in 0..self.workers {
-            self.order(worker, move |core| core.drain(delay, grace));
+        // Workers that are being relieved would not hear of it.
+        let _state = self.state();
+        let crew = self.crew();
+        for worker in 0..crew.workers() {
+            crew.order(worker, move |core| core.drain(delay, grace));
         }
     }
-}
 
-/// Listening sockets of one worker, each with the place of its listener.
-type WorkerSockets = Vec<(usize, TcpListener)>;
-
-fn by_worker(
-    bound: impl Iterator<Item = (usize, listener::Sockets)>,
-    workers: usize,
-) -> Vec<WorkerSockets> {
-    let mut sockets: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
-    for (place, at) in bound {
-        for (index, socket) in at.sockets.into_iter().enumerate() {
-            if let Some(own) = sockets.get_mut(index % workers) {
-                own.push((place, socket));
-            }
-        }
-    }
-    sockets
-}
-
-struct Part {
-    worker: usize,
-    workers: usize,
-    access_log: bool,
-    snapshot: Snapshot,
-    counters: Arc<Counters>,
-    log: AccessLog,
-    office: PostOffice,
-    letters: Receiver<Letter>,
-    listeners: WorkerSockets,
-    holding: Option<Holding>,
-    load: Arc<Load>,
-}
-
-fn run(
-    part: Part,
-    choice: DriverChoice,
-    built: &Sender<Result<(DriverKind, String), io::Error>>,
-    ended: &Sender<Ended>,
-) {
-    let worker = part.worker;
-    pin(worker);
-    let mut driver = match Driver::build(choice) {
-        Ok(driver) => driver,
-        Err(error) => {
-            // The starter waits for exactly one word.
-            let _ = built.send(Err(error));
-            return;
-        }
-    };
-    // Set once, here.
-    let _ = part.counters.worker.driver.set(driver.kind.name());
-    if let Some(ring) = driver.ring {
-        let _ = part.counters.worker.ring.set(Ring::new(ring));
-    }
-    let _ = built.send(Ok((driver.kind, std::mem::take(&mut driver.why))));
-    let seed = Seed {
-        settings: Settings {
-            worker,
-            workers: part.workers,
-            driver: driver.kind,
-            access_log: part.access_log,
-        },
-        snapshot: part.snapshot,
-        counters: part.counters,
-        log: part.log,
-        office: part.office,
-        letters: part.letters,
-        listeners: part.listeners,
-        holding: part.holding,
-        load: part.load,
-    };
-    let outcome = catch_unwind(AssertUnwindSafe(|| worker::run(&mut driver, seed)));
-    let death = match outcome {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(panic) => Some(panic_text(panic.as_ref())),
-    };
-    // Nobody listens when the gateway was dropped.
-    let _ = ended.send(Ended { worker, death });
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panic: {}", text.unwrap_or_else(|| "of an unknown kind".to_owned()))
-}
-
-/// Binds the calling thread to one of the cores that the process may use. Goes on without when
-/// the system refuses.
-fn pin(worker: usize) {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    if let Some(core) = cores.get(worker) {
-        core_affinity::set_for_current(*core);
+    /// Waits until the access log is written, which no worker writes to any more; says whether all
+    /// was written in time.
+    fn close_writers(&self, wait: Duration) -> bool {
+        let mut state = self.state();
+        let writers: Vec<_> = state.logs.iter_mut().filter_map(|it| it.writer.take()).collect();
+        drop(state);
+        // Each is waited for, whatever became of the others.
+        writers.into_iter().map(|it| it.close(wait)).filter(|it| !it).count() == 0
     }
 }
 
@@ -702,36 +565,4 @@ fn workers(config: &Config) -> usize {
 /// Cores that the process may use.
 fn cores() -> usize {
     core_affinity::get_core_ids().map_or(1, |it| it.len().max(1))
-}
-
-type OpenedLog = (Vec<AccessLog>, Option<access_log::Writer>);
-
-fn open_log(config: &Config, workers: usize) -> Result<OpenedLog, StartError> {
-    if !config.access_log.enabled {
-        return Ok(((0..workers).map(|_| AccessLog::disabled()).collect(), None));
-    }
-    let (target, path) = match &config.access_log.path {
-        LogPath::Stdout => (Target::Stdout, "-".to_owned()),
-        LogPath::File(path) => (Target::File(path.clone()), path.display().to_string()),
-    };
-    let format = config.access_log.format.clone();
-    let settings = access_log::Settings { target, format, workers, now: clock::now };
-    let (logs, writer) =
-        access_log::start(settings).map_err(|error| StartError::AccessLog { path, error })?;
-    Ok((logs, Some(writer)))
-}
-
-/// Lets all workers count RPC requests under names that they share.
-fn count_rpc(counters: &[Arc<Counters>], series_max: u32) {
-    let names = Arc::new(RpcNames::new(series_max));
-    for worker in counters {
-        // Set once, here.
-        let _ = worker.worker.rpc.set(RpcCounters::new(Arc::clone(&names)));
-    }
-}
-
-fn log_counters(logs: &[AccessLog], writer: Option<&access_log::Writer>) -> Vec<Arc<LogCounters>> {
-    let of_writer = writer.map(access_log::Writer::counters);
-    let of_workers = logs.iter().filter(|it| it.is_enabled()).map(AccessLog::counters);
-    of_writer.into_iter().chain(of_workers).map(Arc::clone).collect()
 }

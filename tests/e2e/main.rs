@@ -24,6 +24,7 @@ mod http_failures;
 mod http_refusals;
 mod limits;
 mod moving;
+mod relief;
 mod reload;
 mod routing;
 mod service_manager;

@@ -67,7 +67,7 @@ fn a_reload_moves_requests_to_other_endpoints_and_keeps_the_connection() {
     let (code, text) = hangu(&["reload", "--config", &file]);
     assert_eq!(code, OK, "{text}");
     assert!(text.contains(&format!("`{}`: added", second.address)), "{text}");
-    assert!(text.contains("needs a restart"), "{text}");
+    assert!(text.contains("workers are replaced"), "{text}");
 
     client.send(http::get("/after"));
     assert_eq!(client.read_response("GET").status(), 200);

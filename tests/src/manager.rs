@@ -34,7 +34,14 @@ impl Manager {
     pub fn hear(&self, wait: Duration) -> Option<String> {
         self.socket.set_read_timeout(Some(wait)).expect("a time");
         let mut text = [0; 4096];
-        let length = self.socket.recv(&mut text).ok()?;
+        let length = loop {
+            match self.socket.recv(&mut text) {
+                Ok(length) => break length,
+                // A ring that this thread tried and closed interrupts it once.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        };
         Some(String::from_utf8_lossy(&text[..length]).into_owned())
     }
 

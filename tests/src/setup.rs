@@ -223,7 +223,7 @@ impl Running {
         };
         let bound = control::bind(&admin).expect("a free port");
         let address = bound.address().expect("on TCP");
-        let access = control::token::provide(&admin, &bound, None).expect("a token");
+        let access = control::token::provide(&admin, Some(address), None).expect("a token");
         let settings = control::Settings {
             admin: bound,
             access,

@@ -187,7 +187,7 @@ fn carry_message(
     let mut came_on = None;
     while let Some(event) = from.decode(&mut buffers.input, &mut buffers.scratch, NOW).ok()? {
         let Event::Part(from_stream, part) = event else { continue };
-        to.encode(stream, part).ok()?;
+        to.encode(stream, &part).ok()?;
         came_on = Some(from_stream);
     }
     let spare = std::mem::take(&mut buffers.output);

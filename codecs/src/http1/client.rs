@@ -202,7 +202,7 @@ impl Client {
     fn write_data(
         &mut self,
         stream: StreamId,
-        data: Data<'_>,
+        data: &Data<'_>,
         end: End,
     ) -> Result<(), EncodeError> {
         let current = self.stream();
@@ -236,7 +236,7 @@ impl Client {
             }
             // RFC 9110 §6.5.1: where they cannot be sent, trailers are dropped.
             State::Exchange(_) | State::Open | State::Idle | State::Finished => {
-                self.write_data(stream, Data::Borrowed(b""), End::Yes)
+                self.write_data(stream, &Data::Borrowed(b""), End::Yes)
             }
         }
     }
@@ -357,13 +357,13 @@ impl Codec for Client {
         }
     }
 
-    fn encode(&mut self, stream: StreamId, part: Part<'_>) -> Result<(), EncodeError> {
+    fn encode(&mut self, stream: StreamId, part: &Part<'_>) -> Result<(), EncodeError> {
         match part {
-            Part::Head(Head::HttpRequest(head), end) => self.write_head(stream, head, end),
+            Part::Head(Head::HttpRequest(head), end) => self.write_head(stream, head, *end),
             Part::Head(Head::HttpResponse(_) | Head::RpcRequest(_) | Head::RpcResponse(_), _) => {
                 Err(EncodeError::Unfit)
             }
-            Part::Data(data, end) => self.write_data(stream, data, end),
+            Part::Data(data, end) => self.write_data(stream, data, *end),
             Part::Trailers(fields) => self.write_trailers(stream, fields),
             Part::Reset(_) => self.give_up(stream),
         }

@@ -136,7 +136,7 @@ pub(super) fn status_line(status: u16, reason: &[u8], out: &mut BytesMut) {
 
 /// Writes data as a chunk (RFC 9112 §7.1), and the last chunk if it is the end. An empty chunk
 /// would be the end, so empty data is not written.
-pub(super) fn chunk(data: Data<'_>, end: End, output: &mut Output) {
+pub(super) fn chunk(data: &Data<'_>, end: End, output: &mut Output) {
     let is_empty = data.is_empty();
     if !is_empty {
         write_chunk_size(data.len(), output.tail());

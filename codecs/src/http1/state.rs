@@ -86,7 +86,7 @@ impl Outgoing {
     /// [`EncodeError::Unfit`] when nothing can follow. Nothing was written.
     pub(super) fn send(
         &mut self,
-        data: Data<'_>,
+        data: &Data<'_>,
         end: End,
         output: &mut Output,
     ) -> Result<(), EncodeError> {
@@ -122,10 +122,10 @@ impl Outgoing {
 }
 
 /// Writes data as it is.
-pub(super) fn put(data: Data<'_>, output: &mut Output) {
+pub(super) fn put(data: &Data<'_>, output: &mut Output) {
     match data {
         Data::Borrowed(bytes) => output.put(bytes),
-        Data::Owned(bytes) => output.put_bytes(bytes),
+        Data::Owned(bytes) => output.put_bytes(bytes.clone()),
     }
 }
 

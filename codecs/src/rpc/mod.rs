@@ -466,13 +466,13 @@ impl<W: Wire> Codec for Rpc<W> {
         if is_open { usize::MAX } else { 0 }
     }
 
-    fn encode(&mut self, stream: StreamId, part: Part<'_>) -> Result<(), EncodeError> {
+    fn encode(&mut self, stream: StreamId, part: &Part<'_>) -> Result<(), EncodeError> {
         match part {
             Part::Head(Head::RpcRequest(frame), _) if frame.protocol == W::NAME => {
-                self.encode_request(stream, &frame)
+                self.encode_request(stream, frame)
             }
             Part::Head(Head::RpcResponse(frame), _) if frame.protocol == W::NAME => {
-                self.encode_response(stream, &frame)
+                self.encode_response(stream, frame)
             }
             Part::Reset(_) => self.reset(stream),
             Part::Head(..) | Part::Data(..) | Part::Trailers(_) => Err(EncodeError::Unfit),

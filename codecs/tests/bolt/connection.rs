@@ -73,7 +73,7 @@ fn the_answer_has_the_id_version_and_switches_of_its_request() {
 fn a_late_answer_is_dropped_and_its_id_is_not_used_meanwhile() {
     let mut peer = Peer::new(Role::Client);
     let (stream, id) = call(&mut peer, &request(1, b"x"));
-    peer.codec.encode(stream, Part::Reset(Reason::TimedOut)).unwrap();
+    peer.codec.encode(stream, &Part::Reset(Reason::TimedOut)).unwrap();
     assert_eq!(peer.codec.in_flight(), 0);
     assert_eq!(peer.codec.capacity(stream), 0);
     for _ in 0..100 {
@@ -92,7 +92,7 @@ fn what_was_given_up_is_forgotten_after_its_age_or_beyond_its_number() {
     let mut peer = Peer::with(Role::Client, limits);
     let calls: Vec<_> = (0..3).map(|_| call(&mut peer, &request(1, b"x"))).collect();
     for (stream, _) in &calls {
-        peer.codec.encode(*stream, Part::Reset(Reason::TimedOut)).unwrap();
+        peer.codec.encode(*stream, &Part::Reset(Reason::TimedOut)).unwrap();
     }
     let first = peer.give(&bytes(&[response(calls[0].1, b"")])).unwrap();
     assert_eq!(first, ["note UnknownResponse"], "two are remembered, the third took its place");
@@ -112,7 +112,7 @@ fn the_age_of_what_was_given_up_begins_when_the_time_is_told() {
     let mut peer = Peer::new(Role::Client);
     let (stream, id) = call(&mut peer, &request(1, b"x"));
     // Ten minutes pass in which nothing told the codec the time.
-    peer.codec.encode(stream, Part::Reset(Reason::TimedOut)).unwrap();
+    peer.codec.encode(stream, &Part::Reset(Reason::TimedOut)).unwrap();
     peer.now = at(1_600_000);
     peer.give(b"").unwrap();
     call(&mut peer, &request(1, b"x"));
@@ -124,10 +124,10 @@ fn a_call_that_was_never_sent_leaves_nothing_behind() {
     let mut peer = Peer::new(Role::Client);
     let stream = peer.codec.open().unwrap();
     assert_eq!(peer.codec.in_flight(), 1);
-    peer.codec.encode(stream, Part::Reset(Reason::Cancelled)).unwrap();
+    peer.codec.encode(stream, &Part::Reset(Reason::Cancelled)).unwrap();
     assert_eq!(peer.codec.in_flight(), 0);
     assert!(peer.sent().is_empty());
-    let again = peer.codec.encode(stream, Part::Reset(Reason::Cancelled));
+    let again = peer.codec.encode(stream, &Part::Reset(Reason::Cancelled));
     assert_eq!(again, Err(EncodeError::UnknownStream));
 }
 
@@ -138,7 +138,7 @@ fn oneway_requests_end_at_once_on_both_sides() {
     assert_eq!(server.streams(&bytes(std::slice::from_ref(&frame))), [StreamId::ONEWAY]);
     assert_eq!(server.codec.in_flight(), 0);
     server.codec.reply(StreamId::ONEWAY, Status::NoRoute);
-    server.codec.encode(StreamId::ONEWAY, Part::Reset(Reason::Cancelled)).unwrap();
+    server.codec.encode(StreamId::ONEWAY, &Part::Reset(Reason::Cancelled)).unwrap();
     assert!(server.sent().is_empty(), "a oneway request is never answered");
 
     let mut client = Peer::new(Role::Client);
@@ -274,7 +274,7 @@ fn what_remains_is_forwarded_where_the_frame_says_more() {
             head.timeout = left.map(Duration::from_millis);
             let mut peer = Peer::new(Role::Client);
             let stream = peer.codec.open().unwrap();
-            peer.codec.encode(stream, Part::Head(Head::RpcRequest(head), End::Yes)).unwrap();
+            peer.codec.encode(stream, &Part::Head(Head::RpcRequest(head), End::Yes)).unwrap();
             let sent = peer.sent();
             let arrived = one(&sent);
             let kind = Kind::Request { timeout_ms: expected_ms };
@@ -358,37 +358,37 @@ fn parts_that_do_not_fit_are_refused_and_write_nothing() {
         Part::Head(Head::HttpRequest(&mut http), End::Yes),
         Part::Data(Data::Borrowed(b"x"), End::Yes),
     ] {
-        assert_eq!(client.codec.encode(stream, part), Err(EncodeError::Unfit));
+        assert_eq!(client.codec.encode(stream, &part), Err(EncodeError::Unfit));
     }
     for cut in 0..22 {
         let mut head = parsed(&raw, &request(1, b""));
         head.head = &head.head[..cut];
         let part = Part::Head(Head::RpcRequest(head), End::Yes);
         assert_eq!(
-            client.codec.encode(stream, part),
+            client.codec.encode(stream, &part),
             Err(EncodeError::Unfit),
             "head of {cut} bytes"
         );
         assert!(client.codec.output().is_empty());
     }
     let unknown = StreamId { slot: stream.slot, generation: stream.generation + 1 };
-    assert_eq!(client.codec.encode(unknown, as_request()), Err(EncodeError::UnknownStream));
-    client.codec.encode(stream, as_request()).unwrap();
+    assert_eq!(client.codec.encode(unknown, &as_request()), Err(EncodeError::UnknownStream));
+    client.codec.encode(stream, &as_request()).unwrap();
     let length = client.codec.output().len();
-    assert_eq!(client.codec.encode(stream, as_request()), Err(EncodeError::Unfit), "sent before");
+    assert_eq!(client.codec.encode(stream, &as_request()), Err(EncodeError::Unfit), "sent before");
     assert_eq!(client.codec.output().len(), length);
 
     let mut server = Peer::new(Role::Server);
     let stream = server.streams(&raw)[0];
-    assert_eq!(server.codec.encode(stream, as_request()), Err(EncodeError::Unfit));
-    assert_eq!(server.codec.encode(stream, as_response()), Err(EncodeError::Unfit), "no response");
+    assert_eq!(server.codec.encode(stream, &as_request()), Err(EncodeError::Unfit));
+    assert_eq!(server.codec.encode(stream, &as_response()), Err(EncodeError::Unfit), "no response");
     let answer = bytes(&[response(1, b"")]);
     for cut in 0..20 {
         let mut head = parsed(&answer, &response(1, b""));
         head.head = &head.head[..cut];
         let part = Part::Head(Head::RpcResponse(head), End::Yes);
         assert_eq!(
-            server.codec.encode(stream, part),
+            server.codec.encode(stream, &part),
             Err(EncodeError::Unfit),
             "head of {cut} bytes"
         );
@@ -460,7 +460,7 @@ fn a_large_frame_is_gathered_and_passed_on_without_a_copy() {
             assert!(others.iter().all(|it| it.len() >= 64 * 1024) && !last.is_empty());
             let places: Vec<_> =
                 others.iter().map(|it: &Bytes| (it.as_ptr() as usize, it.len())).collect();
-            client.codec.encode(stream, part).unwrap();
+            client.codec.encode(stream, &part).unwrap();
             let mut sent = Vec::new();
             client.codec.output().take_segments(&mut sent, 1000);
             let there = |(at, len): &(usize, usize)| {
@@ -511,7 +511,7 @@ fn a_large_answer_that_nobody_wants_is_dropped_as_it_comes() {
     let mut peer = Peer::new(Role::Client);
     let (stream, id) = call(&mut peer, &request(1, b""));
     let (_, next) = call(&mut peer, &request(1, b""));
-    peer.codec.encode(stream, Part::Reset(Reason::TimedOut)).unwrap();
+    peer.codec.encode(stream, &Part::Reset(Reason::TimedOut)).unwrap();
     let raw = bytes(&[response(id, &content), response(9_999, &content), response(next, b"")]);
     let mut events = Vec::new();
     for piece in raw.chunks(3_000) {
@@ -571,7 +571,7 @@ fn streams_and_late_answers_survive_a_move_to_another_process() {
     let (wanted, wanted_id) = call(&mut peer, &request(1, b""));
     let (given_up, given_up_id) = call(&mut peer, &request(1, b""));
     let opened = peer.codec.open().unwrap();
-    peer.codec.encode(given_up, Part::Reset(Reason::TimedOut)).unwrap();
+    peer.codec.encode(given_up, &Part::Reset(Reason::TimedOut)).unwrap();
     // The other process has a clock of its own.
     let frozen = peer.codec.freeze(peer.now).to_bytes();
     peer.now = at(3);

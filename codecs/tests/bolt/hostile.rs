@@ -156,7 +156,7 @@ fn what_is_odd_but_clear_is_taken() {
         let stream = client.codec.open().unwrap();
         let event = server.codec.decode(&mut input, &mut server.scratch, server.now).unwrap();
         let Some(hangu_codecs::Event::Part(_, part)) = event else { panic!("{name}") };
-        client.codec.encode(stream, part).unwrap();
+        client.codec.encode(stream, &part).unwrap();
         let at = if raw[0] == 1 { 5 } else { 6 };
         assert_eq!(client.sent(), put(raw, at, &stream.generation.to_be_bytes()), "{name}");
     }
@@ -231,7 +231,7 @@ fn at_its_limit_of_streams_a_server_waits_and_a_client_is_full() {
     server.codec.reply(streams.remove(0), Status::NoRoute);
     assert!(server.codec.wants_input());
     assert_eq!(server.streams(b"").len(), 1);
-    server.codec.encode(streams.remove(0), Part::Reset(Reason::Cancelled)).unwrap();
+    server.codec.encode(streams.remove(0), &Part::Reset(Reason::Cancelled)).unwrap();
     assert_eq!(server.streams(b"").len(), 1);
     assert!(server.input.is_empty());
 
@@ -240,7 +240,7 @@ fn at_its_limit_of_streams_a_server_waits_and_a_client_is_full() {
     assert_eq!(client.codec.open(), Err(OpenError::Full));
     assert!(client.codec.wants_input(), "a client reads on, or it would never be free");
     client.send(opened[0], &request(1, b""));
-    client.codec.encode(opened[0], Part::Reset(Reason::Cancelled)).unwrap();
+    client.codec.encode(opened[0], &Part::Reset(Reason::Cancelled)).unwrap();
     assert!(client.codec.open().is_ok(), "what was given up does not count");
 }
 
@@ -286,7 +286,7 @@ fn a_damaged_snapshot_is_refused_and_never_panics() {
     for _ in 0..5 {
         let stream = peer.codec.open().unwrap();
         peer.send(stream, &request(1, b"x"));
-        peer.codec.encode(stream, Part::Reset(Reason::TimedOut)).unwrap();
+        peer.codec.encode(stream, &Part::Reset(Reason::TimedOut)).unwrap();
     }
     let good = peer.codec.freeze(peer.now);
     for at in 0..good.state.len() {

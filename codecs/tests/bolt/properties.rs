@@ -160,7 +160,7 @@ proptest! {
                 3 if !ids.is_empty() => {
                     let id = ids[choice % ids.len()];
                     let stream = waiting.remove(&id).unwrap();
-                    peer.codec.encode(stream, Part::Reset(Reason::TimedOut)).unwrap();
+                    peer.codec.encode(stream, &Part::Reset(Reason::TimedOut)).unwrap();
                     given_up.push(id);
                 }
                 4 if !given_up.is_empty() => {

@@ -23,7 +23,7 @@ fn forwarded(raw: &[u8], frame: &Frame<'_>, added: &Fields) -> Vec<u8> {
     head.added = Some(added);
     let mut peer = Peer::new(Role::Client);
     let stream = peer.codec.open().unwrap();
-    peer.codec.encode(stream, Part::Head(Head::RpcRequest(head), End::Yes)).unwrap();
+    peer.codec.encode(stream, &Part::Head(Head::RpcRequest(head), End::Yes)).unwrap();
     let sent = peer.sent();
     let heard = Peer::new(Role::Server).give(&sent).unwrap();
     assert_eq!(heard.len(), 1, "{heard:?}");
@@ -81,7 +81,7 @@ fn a_deadline_is_corrected_and_fields_are_added_at_once() {
     head.timeout = Some(std::time::Duration::from_millis(7));
     let mut peer = Peer::new(Role::Client);
     let stream = peer.codec.open().unwrap();
-    peer.codec.encode(stream, Part::Head(Head::RpcRequest(head), End::Yes)).unwrap();
+    peer.codec.encode(stream, &Part::Head(Head::RpcRequest(head), End::Yes)).unwrap();
     let sent = peer.sent();
     let (arrived, _) = Frame::parse(&sent).unwrap().unwrap();
     assert_eq!(arrived.header, with_added(&deadline("7"), &added));
@@ -122,7 +122,7 @@ fn fields_that_are_added_travel_with_a_part_that_owns_its_bytes() {
     let mut owned = Part::Head(Head::RpcRequest(head), End::Yes).to_owned();
     let mut peer = Peer::new(Role::Client);
     let stream = peer.codec.open().unwrap();
-    peer.codec.encode(stream, owned.as_part().unwrap()).unwrap();
+    peer.codec.encode(stream, &owned.as_part().unwrap()).unwrap();
     let sent = peer.sent();
     let (arrived, _) = Frame::parse(&sent).unwrap().unwrap();
     assert_eq!(arrived.header, with_added(&frame.header, &added));

@@ -55,7 +55,7 @@ fn peer(role: &str) -> Peer {
             let streams: Vec<_> = (0..count()).map(|_| peer.codec.open().unwrap()).collect();
             streams.iter().for_each(|stream| peer.send(*stream, &request(0, b"")));
             for stream in &streams[..count()] {
-                peer.codec.encode(*stream, Part::Reset(Reason::TimedOut)).unwrap();
+                peer.codec.encode(*stream, &Part::Reset(Reason::TimedOut)).unwrap();
             }
             peer
         }

@@ -141,10 +141,10 @@ impl Peer {
             else {
                 panic!("no request")
             };
-            self.codec.encode(stream, part).unwrap();
+            self.codec.encode(stream, &part).unwrap();
         } else {
             let head = parsed(&bytes, frame);
-            self.codec.encode(stream, Part::Head(Head::RpcResponse(head), End::Yes)).unwrap();
+            self.codec.encode(stream, &Part::Head(Head::RpcResponse(head), End::Yes)).unwrap();
         }
     }
 

@@ -84,7 +84,7 @@ impl Side {
     /// Encodes a part of the current stream.
     pub fn encode(&mut self, part: Part<'_>) -> Result<(), hangu_codecs::EncodeError> {
         self.freeze_and_thaw();
-        self.codec.encode(self.stream, part)
+        self.codec.encode(self.stream, &part)
     }
 
     /// Replaces the codec by what its snapshot, as bytes, thaws into.

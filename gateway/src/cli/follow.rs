@@ -3,13 +3,14 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use hangu_config::{Config, keep_until_restart};
+use hangu_config::{Config, copy_process_keys};
 
-use super::run::{Stand, driver_choice, workers};
+use super::run::{Stand, workers};
 use super::{Exit, check, fail, preflight};
 use crate::control::files::LoadError;
 use crate::control::systemd::Service;
 use crate::control::{self, Birth, Bound, Lineage, ProcessLog, token};
+use crate::io::DriverChoice;
 use crate::listener::Inherited;
 use crate::start::Gateway;
 use crate::swap::{self, SocketName, Successor};
@@ -56,8 +57,8 @@ pub(super) fn follow(
         refused(&successor, format!("it cannot read the configuration in force: {first}"))
     });
     let mut in_force = in_force?;
-    // What only a new process can change is as the files want it.
-    keep_until_restart(config, &mut in_force);
+    // Workers and the admin API are begun as the files want them, and need not be replaced then.
+    copy_process_keys(config, &mut in_force);
     let listening = successor.take_listening();
     let again = |it: &(usize, TcpListener)| it.1.try_clone().ok();
     let inherited = Inherited::new(listening.iter().filter_map(again));
@@ -70,7 +71,7 @@ pub(super) fn follow(
         Ok(admin) => admin,
         Err(error) => return Err(refused(&successor, error.to_string())),
     };
-    let choice = driver_choice(config.driver);
+    let choice = DriverChoice::from(config.driver);
     let waiting = match Gateway::start_held(in_force, choice, listening) {
         Ok(waiting) => waiting,
         Err(error) => return Err(refused(&successor, error.to_string())),
@@ -86,7 +87,7 @@ pub(super) fn follow(
         taken.map_err(|error| fail(Exit::Unavailable, format!("cannot take over: {error}")))?;
     // From here on this process serves, whatever else goes wrong.
     service.take_over(&inherited);
-    let access = match token::provide(&config.admin, &admin, made) {
+    let access = match token::provide(&config.admin, admin.address(), made) {
         Ok(access) => access,
         Err(error) => return Err(fail(Exit::Unavailable, format!("no random token: {error}"))),
     };

@@ -13,7 +13,7 @@ use crate::control::files::{self, Loaded, Seen};
 use crate::control::systemd::{self, Service};
 use crate::control::{self, Access, Bound, Lineage, ProcessLog, log, signals, token};
 use crate::demo::{self, Ports};
-use crate::io::{DriverChoice, DriverKind};
+use crate::io::DriverChoice;
 use crate::listener::Inherited;
 use crate::start::Gateway;
 use crate::swap::{SocketName, Successor};
@@ -200,9 +200,9 @@ fn serve(launch: Launch, ready: impl FnOnce(&Gateway, Option<SocketAddr>)) -> Ex
 /// Starts a gateway on sockets of its own, and on those that came with the start.
 fn start(config: Config, inherited: &mut Inherited, lineage: Lineage) -> Result<Stand, Exit> {
     let admin = look(&config, inherited)?;
-    let access = token::provide(&config.admin, &admin, None)
+    let access = token::provide(&config.admin, admin.address(), None)
         .map_err(|error| fail(Exit::Unavailable, format!("no random token: {error}")))?;
-    let choice = driver_choice(config.driver);
+    let choice = DriverChoice::from(config.driver);
     let gateway = Gateway::start_on(config, choice, inherited)
         .map_err(|error| fail(Exit::Unavailable, error))?;
     Ok(Stand { gateway, admin, access, lineage })
@@ -243,10 +243,13 @@ fn serve_logged(
     };
     announce(&gateway, &admin_name);
     ready(&gateway, admin_address);
-    for _ in 0..gateway.handle().workers() {
+    let mut ended = 0;
+    // Reloads may change how many there are, but none does while they stop.
+    while ended < gateway.handle().workers() {
         if let Some(death) = gateway.wait().death {
             return end_at_once(&death, log);
         }
+        ended += 1;
     }
     // All workers have ended; what is left is to write the access log.
     let stopped = gateway.stop(Duration::ZERO);
@@ -274,14 +277,6 @@ fn announce(gateway: &Gateway, admin: &str) {
     let Some((kind, why)) = drivers.first() else { return };
     let because = if why.is_empty() { String::new() } else { format!(" ({why})") };
     tracing::info!("{} workers on {kind}{because}; admin on {admin}", drivers.len());
-}
-
-pub(super) fn driver_choice(driver: hangu_config::Driver) -> DriverChoice {
-    match driver {
-        hangu_config::Driver::Auto => DriverChoice::Auto,
-        hangu_config::Driver::IoUring => DriverChoice::IoUring,
-        hangu_config::Driver::Epoll => DriverChoice::Only(DriverKind::Epoll),
-    }
 }
 
 /// A worker is gone and its connections with it. Nothing in this process can be relied on any

@@ -318,7 +318,7 @@ impl Connection {
         &mut self,
         id: ConnectionId,
         stream: StreamId,
-        part: Part<'_>,
+        part: &Part<'_>,
         outbox: &mut Outbox,
     ) -> Result<(), EncodeError> {
         let Talk::Known { codec, .. } = &mut self.talk else {

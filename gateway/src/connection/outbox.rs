@@ -34,6 +34,11 @@ impl Outbox {
         Poll::Pending
     }
 
+    /// Wakes the task that waits, though there is nothing to write, and forgets it.
+    pub fn dismiss(&mut self) {
+        self.task.dismiss();
+    }
+
     /// Moves all that have something to write into `batch`, which is empty.
     pub fn take(&mut self, batch: &mut Vec<ConnectionId>) {
         std::mem::swap(&mut self.queue, batch);

@@ -144,8 +144,10 @@ pub(super) fn admit(request: &Request, desk: &Desk) -> Result<&'static Endpoint,
     let Some(endpoint) = here.iter().find(|it| it.method == wanted) else {
         return Err(method_not_allowed(&here));
     };
-    if endpoint.method != Method::GET && !desk.access.admits(request.authorization.as_deref()) {
-        let hint = desk.access.hint();
+    if endpoint.method != Method::GET
+        && !desk.admin.access().admits(request.authorization.as_deref())
+    {
+        let hint = desk.admin.access().hint();
         let body = format!("{} needs `Authorization: Bearer TOKEN`; {hint}\n", request.path);
         return Err(text(StatusCode::UNAUTHORIZED, body));
     }

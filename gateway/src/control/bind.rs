@@ -9,6 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use hangu_config::Admin;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::swap::SocketName;
 
@@ -156,6 +157,44 @@ pub fn bind(admin: &Admin) -> Result<Bound, BindError> {
     }
 }
 
+/// As [`bind`], while `own` listens on another address that may have the same port, as when the
+/// API moves from all addresses of the machine to one of them.
+///
+/// # Errors
+/// As [`bind`].
+pub(super) fn bind_beside(admin: &Admin, own: Option<&OwnedFd>) -> Result<Bound, BindError> {
+    let bound = bind(admin);
+    let (Err(BindError::InUse(address)), Some(own)) = (&bound, own) else { return bound };
+    let own = SockRef::from(own);
+    let port = own.local_addr().ok().and_then(|it| it.as_socket()).map(|it| it.port());
+    if port != Some(address.port()) {
+        return bound;
+    }
+    let beside = bind_beside_own(*address, &own);
+    beside.map(Bound::Tcp).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(*address),
+        _ => BindError::Failed(address.to_string(), error),
+    })
+}
+
+/// Both sockets allow the port to be shared as long as the second one is bound, and no other of
+/// this user's processes gets in between for good: it is forbidden again then.
+fn bind_beside_own(address: SocketAddr, own: &SockRef<'_>) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    own.set_reuse_port(true)?;
+    let bound = socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG));
+    own.set_reuse_port(false)?;
+    bound?;
+    socket.set_reuse_port(false)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// What the standard library asks for.
+const BACKLOG: i32 = 128;
+
 fn bind_tcp(address: SocketAddr, allow_remote: bool) -> Result<Bound, BindError> {
     if !address.ip().to_canonical().is_loopback() && !allow_remote {
         return Err(BindError::NotLoopback(address));
@@ -234,6 +273,19 @@ mod tests {
         let error = bind(&tcp(&address.to_string(), false)).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&format!("ss -ltnp 'sport = :{}'", address.port())), "{text}");
+    }
+
+    #[test]
+    fn the_same_port_is_taken_on_another_address_beside_the_own_socket_alone() {
+        let first = bind(&tcp("0.0.0.0:0", true)).unwrap();
+        let port = first.address().unwrap().port();
+        let admin = tcp(&format!("127.0.0.1:{port}"), false);
+        assert!(matches!(bind_beside(&admin, None), Err(BindError::InUse(_))));
+        let (_, own) = first.again().unwrap();
+        let second = bind_beside(&admin, Some(&own)).unwrap();
+        assert_eq!(second.address(), Some(([127, 0, 0, 1], port).into()));
+        let third = bind_beside(&tcp(&format!("127.0.0.2:{port}"), false), None);
+        assert!(matches!(third, Err(BindError::InUse(_))), "{third:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::systemd::Service;
 use super::{
-    Access, Inspect, ProcessLog, endpoints::Endpoints, reload::Reloader, upgrade::Upgrader,
+    Inspect, ProcessLog, admin::Place, endpoints::Endpoints, reload::Reloader, upgrade::Upgrader,
 };
 
 /// What the control thread works with.
@@ -15,7 +15,8 @@ pub(super) struct Desk {
     pub(super) reloader: Reloader,
     /// DNS and health checks.
     pub(super) endpoints: Rc<Endpoints>,
-    pub(super) access: Access,
+    /// Where the admin API is, and who may use it.
+    pub(super) admin: Rc<Place>,
     pub(super) upgrader: Rc<Upgrader>,
     /// The service manager.
     pub(super) service: Rc<Service>,

@@ -41,8 +41,7 @@ pub trait Inspect: Send + Sync + 'static {
     /// One answer of each worker, which it gives as soon as it has a turn.
     fn pulses(&self) -> Vec<Answer<()>>;
 
-    /// Puts another configuration in force, whole or not at all; comes back when it is. What only a
-    /// restart changes is the same in both.
+    /// Puts another configuration in force, whole or not at all; comes back when it is.
     ///
     /// # Errors
     /// Why the old one stays.

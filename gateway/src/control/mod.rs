@@ -12,6 +12,7 @@
 //!   all of it ─────────────► systemd::Service, for the service manager
 //! ```
 
+mod admin;
 mod api;
 mod bind;
 pub mod client;
@@ -47,6 +48,7 @@ pub use log::ProcessLog;
 pub use token::Access;
 pub use upgrade::{Birth, Lineage};
 
+use admin::Place;
 use desk::Desk;
 use endpoints::Endpoints;
 use files::Seen;
@@ -99,19 +101,22 @@ pub fn start(settings: Settings, gateway: Arc<dyn Inspect>) -> io::Result<Contro
 }
 
 async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiver<bool>) {
-    let Settings { admin, access, with_signals, files, log, service, mut lineage } = settings;
+    let Settings { admin: bound, access, with_signals, files, log, service, lineage } = settings;
     let service = Rc::new(service);
-    let reloader = Reloader::new(Arc::clone(&gateway), Rc::clone(&service), files, log.clone());
+    let (admin, moves) = Place::new(&bound, access);
+    let admin = Rc::new(admin);
+    let reloader = Reloader::new(
+        Arc::clone(&gateway),
+        Rc::clone(&service),
+        Rc::clone(&admin),
+        files,
+        log.clone(),
+    );
     let endpoints = Endpoints::new(Arc::clone(&gateway));
     tokio::task::spawn_local(Rc::clone(&endpoints).run());
     let is_successor = lineage.birth.is_some();
-    lineage.words.admin_token = access.made_here();
-    match admin.again() {
-        Ok(socket) => lineage.sockets.push(socket),
-        Err(error) => tracing::warn!("a successor will not get the admin address: {error}"),
-    }
     let upgrader = Upgrader::new(lineage);
-    let desk = Rc::new(Desk { upgrader, gateway, reloader, endpoints, access, log, service });
+    let desk = Rc::new(Desk { upgrader, gateway, reloader, endpoints, admin, log, service });
     tokio::task::spawn_local(systemd::follow(Rc::clone(&desk)));
     if with_signals {
         match signals::take() {
@@ -135,7 +140,7 @@ async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiv
         let desk = Rc::clone(&desk);
         tokio::task::spawn_local(async move { desk.reloader.reload(false, "upgrade").await });
     }
-    server::serve(admin, desk, ended).await;
+    server::serve(bound, moves, desk, ended).await;
 }
 
 impl Drop for Control {

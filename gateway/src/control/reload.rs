@@ -7,13 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hangu_config::{
-    Canonical, Config, Diff, Effect, Log, Problem, fingerprint, keep_until_restart,
-};
+use hangu_config::{Canonical, Config, Diff, Log, Problem, fingerprint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+use super::admin::Place;
 use super::files::{LoadError, Loaded, Seen, load};
 use super::systemd::Service;
 use super::{Inspect, ProcessLog};
@@ -35,7 +34,7 @@ const LOG_LINES_MAX: usize = 20;
 pub enum Outcome {
     /// The new configuration is in force.
     Applied,
-    /// It is what is in force already, as far as it can be without a restart.
+    /// It is what is in force already.
     Unchanged,
     /// The old one stays.
     Rejected,
@@ -63,6 +62,7 @@ pub struct Report {
 pub(super) struct Reloader {
     gateway: Arc<dyn Inspect>,
     service: Rc<Service>,
+    admin: Rc<Place>,
     log: Option<ProcessLog>,
     /// Where the configuration came from; `None` for one that came from no file.
     path: Option<PathBuf>,
@@ -86,6 +86,7 @@ impl Reloader {
     pub(super) fn new(
         gateway: Arc<dyn Inspect>,
         service: Rc<Service>,
+        admin: Rc<Place>,
         files: Option<(PathBuf, Seen)>,
         log: Option<ProcessLog>,
     ) -> Self {
@@ -94,6 +95,7 @@ impl Reloader {
         Self {
             gateway,
             service,
+            admin,
             log,
             path,
             turn: Mutex::new(()),
@@ -144,6 +146,10 @@ impl Reloader {
         if is_dry {
             return self.report(Outcome::Valid, diff);
         }
+        let admin = match self.admin.prepare(&running.admin, &new.admin) {
+            Ok(admin) => (admin, new.admin.clone()),
+            Err(error) => return Report { diff, ..self.rejected(error.to_string()) },
+        };
         let gateway = Arc::clone(&self.gateway);
         // Waits for the workers.
         let applied = spawn_blocking(move || {
@@ -154,6 +160,9 @@ impl Reloader {
             Ok(Ok(hash)) => {
                 *self.hash.borrow_mut() = hash;
                 self.follow_log(&running);
+                if admin.1 != running.admin {
+                    self.admin.commit(admin.0, &admin.1);
+                }
                 self.report(Outcome::Applied, diff)
             }
             Ok(Err(why)) => Report { diff, ..self.rejected(why) },
@@ -266,12 +275,10 @@ struct Read {
 
 fn read(path: &Path, gateway: &dyn Inspect) -> (Result<Read, LoadError>, Seen) {
     let Loaded { result, seen } = load(path);
-    let read = result.map(|mut new| {
+    let read = result.map(|new| {
         let running = gateway.config();
         let diff = hangu_config::diff(&running, &new);
-        keep_until_restart(&running, &mut new);
-        let waits = diff.changes.iter().all(|it| it.effect == Effect::NextStart);
-        Read { running, new: (!waits).then(|| Box::new(new)), diff }
+        Read { running, new: (!diff.is_empty()).then(|| Box::new(new)), diff }
     });
     (read, seen)
 }
@@ -296,11 +303,6 @@ fn log(report: &Report, asked_by: &str) {
         tracing::info!("  {}", problem.to_string().replace("\n    ", "; "));
     }
     for change in report.diff.changes.iter().take(LOG_LINES_MAX) {
-        match change.effect {
-            Effect::NextStart => tracing::warn!("  {change}"),
-            Effect::Kept | Effect::Opened | Effect::Replaced | Effect::Drained => {
-                tracing::info!("  {change}");
-            }
-        }
+        tracing::info!("  {change}");
     }
 }

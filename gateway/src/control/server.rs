@@ -16,6 +16,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Bound, api, desk::Desk};
@@ -47,23 +48,34 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// After `accept` failed for want of descriptors it is tried again after this long.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Serves until `ended` turns true.
-pub(super) async fn serve(bound: Bound, desk: Rc<Desk>, mut ended: watch::Receiver<bool>) {
-    let served = async {
-        let (listener, _file) = match Listener::new(bound) {
-            Ok(made) => made,
-            Err(error) => {
-                tracing::error!("the admin API does not run: {error}");
-                return std::future::pending().await;
-            }
-        };
-        accept(listener, desk).await;
-    };
-    tokio::select! {
-        () = served => {}
-        // An error means that the other end is gone, which is an end as well.
-        _ = ended.wait_for(|ended| *ended) => {}
+/// Serves until `ended` turns true, always where it was told last. What was accepted elsewhere
+/// before is answered all the same.
+pub(super) async fn serve(
+    mut bound: Bound,
+    mut moves: UnboundedReceiver<Bound>,
+    desk: Rc<Desk>,
+    mut ended: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        tokio::select! {
+            () = serve_at(bound, Rc::clone(&desk), Arc::clone(&places)) => return,
+            Some(next) = moves.recv() => bound = next,
+            // An error means that the other end is gone, which is an end as well.
+            _ = ended.wait_for(|ended| *ended) => return,
+        }
     }
+}
+
+async fn serve_at(bound: Bound, desk: Rc<Desk>, places: Arc<Semaphore>) {
+    let (listener, _file) = match Listener::new(bound) {
+        Ok(made) => made,
+        Err(error) => {
+            tracing::error!("the admin API does not run: {error}");
+            return std::future::pending().await;
+        }
+    };
+    accept(listener, desk, places).await;
 }
 
 enum Listener {
@@ -82,8 +94,7 @@ impl Listener {
     }
 }
 
-async fn accept(listener: Listener, desk: Rc<Desk>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: Listener, desk: Rc<Desk>, places: Arc<Semaphore>) {
     loop {
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -219,7 +230,7 @@ mod tests {
 
     const CONFIG: &str = r#"
 drain_timeout: 7s
-admin: { token: 0123456789abcdef }
+admin: { address: "127.0.0.1:0", token: 0123456789abcdef }
 access_log: { enabled: false }
 listeners: [{ name: a, address: "127.0.0.1:0", protocols: [http1], route_config: r }]
 route_configs:
@@ -230,9 +241,7 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
 
     fn fake() -> Fake {
         let source = hangu_config::Source { name: "test".to_owned(), text: CONFIG.to_owned() };
-        let mut config = hangu_config::load(&[source], &hangu_config::NoValues).unwrap();
-        let Admin::Tcp { address, .. } = &mut config.admin else { panic!("not on TCP") };
-        address.set_port(0);
+        let config = hangu_config::load(&[source], &hangu_config::NoValues).unwrap();
         Fake {
             is_ready: AtomicBool::new(true),
             workers_answer: true,
@@ -350,7 +359,7 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
 
     fn settings(admin: &Admin) -> Settings {
         let admin_bound = bind(admin).unwrap();
-        let access = token::provide(admin, &admin_bound, None).unwrap();
+        let access = token::provide(admin, admin_bound.address(), None).unwrap();
         let service = Service::default();
         let (admin, with_signals) = (admin_bound, false);
         let lineage = Lineage::default();
@@ -631,10 +640,8 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             line.to_owned()
         };
         let before = hash(address);
-        // The port of the admin API is another one in the fake; it needs a restart.
         let (status, report) = reload(address, "");
         assert_eq!((status, &report["outcome"]), (200, &Value::from("unchanged")), "{report}");
-        assert_eq!(report["changes"][0]["effect"], "next_start", "{report}");
         assert_eq!(hash(address), before);
         file.write(&CONFIG.replace("drain_timeout: 7s", "drain_timeout: 8s"));
         let (status, report) = reload(address, "?dry_run=true");
@@ -646,6 +653,61 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
         assert_eq!(ask_json(address, "/config")["drain_timeout"], "8s");
         assert_ne!(hash(address), before);
         assert!(hash(address).contains(report["hash"].as_str().unwrap()));
+    }
+
+    #[test]
+    fn the_admin_api_moves_when_the_file_says_so_and_answers_at_the_old_place_first() {
+        let file = File::new("moved", CONFIG);
+        let (_gateway, _control, first) = file.serve();
+        let with_admin = |admin: &str| {
+            let old = "{ address: \"127.0.0.1:0\", token: 0123456789abcdef }";
+            file.write(&CONFIG.replace(old, admin));
+        };
+        let mut kept = TcpStream::connect(first).unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        with_admin(&format!(
+            "{{ address: {}, token: other-token-here }}",
+            taken.local_addr().unwrap()
+        ));
+        let (status, report) = reload(first, "");
+        assert_eq!((status, &report["outcome"]), (422, &Value::from("rejected")), "{report}");
+        assert!(report["error"].as_str().unwrap().contains("is in use"), "{report}");
+        drop(taken);
+
+        let socket = file.0.with_extension("sock");
+        with_admin(&format!("{{ path: {} }}", socket.display()));
+        let (status, report) = reload(first, "");
+        assert_eq!((status, &report["outcome"]), (200, &Value::from("applied")), "{report}");
+        assert_eq!(report["changes"][0]["effect"], "replaced", "{report}");
+        let client = Client { target: Target::Unix(socket.clone()), token: None };
+        assert_eq!(client.get("/ready").unwrap().status, 200);
+        assert!(TcpStream::connect(first).is_err());
+        kept.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        kept.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+        let port = free_port();
+        with_admin(&format!("{{ address: \"127.0.0.1:{port}\", token: another-token-here }}"));
+        assert_eq!(client.post("/reload", "").unwrap().status, 200);
+        let place = SocketAddr::from(([127, 0, 0, 1], port));
+        let (token, other) = ("another-token-here", TOKEN);
+        let at = |token: &str| Client {
+            target: Target::Tcp(place),
+            token: Some(hangu_config::Secret::new(token.to_owned())),
+        };
+        assert_eq!(at(other).post("/reload", "").unwrap().status, 401);
+        assert_eq!(at(token).post("/reload", "").unwrap().status, 200);
+        assert!(!socket.exists());
+        // The place stays, and the token is another one.
+        with_admin(&format!("{{ address: \"127.0.0.1:{port}\", token: {TOKEN} }}"));
+        assert_eq!(at(token).post("/reload", "").unwrap().status, 200);
+        assert_eq!(at(other).post("/reload", "").unwrap().status, 200);
+    }
+
+    fn free_port() -> u16 {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
     }
 
     #[test]
@@ -682,9 +744,7 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
         let text = format!("watch: true\n{CONFIG}");
         let file = File::new("watched", &text);
         let source = hangu_config::Source { name: "test".to_owned(), text: text.clone() };
-        let mut config = hangu_config::load(&[source], &hangu_config::NoValues).unwrap();
-        let Admin::Tcp { address, .. } = &mut config.admin else { panic!("not on TCP") };
-        address.set_port(0);
+        let config = hangu_config::load(&[source], &hangu_config::NoValues).unwrap();
         let fake =
             Fake { snapshot: Mutex::new(Arc::new(Snapshot::compile(config).unwrap())), ..fake() };
         let seen = files::load(&file.0).seen;

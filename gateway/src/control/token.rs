@@ -14,7 +14,7 @@ use hangu_config::{Admin, Secret};
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
-use super::bind::{Bound, OwnFile};
+use super::bind::OwnFile;
 
 /// Who may change something by the admin API.
 #[derive(Debug)]
@@ -55,15 +55,19 @@ impl Access {
 
 const BEARER: &[u8] = b"Bearer ";
 
-/// Makes what the admin API at `bound` asks for. A token that cannot be kept in a file is told and
+/// Makes what the admin API at `address`, if it is a TCP address, asks for. A token that cannot be kept in a file is told and
 /// leaves the API readable alone: a gateway that cannot be stopped by command still does its work.
 ///
 /// A successor goes on with the token that was `made` before.
 ///
 /// # Errors
 /// The system gives no random bytes.
-pub fn provide(admin: &Admin, bound: &Bound, made: Option<String>) -> io::Result<Access> {
-    let (Admin::Tcp { token, token_path, .. }, Some(address)) = (admin, bound.address()) else {
+pub fn provide(
+    admin: &Admin,
+    address: Option<SocketAddr>,
+    made: Option<String>,
+) -> io::Result<Access> {
+    let (Admin::Tcp { token, token_path, .. }, Some(address)) = (admin, address) else {
         return Ok(Access { token: None, file: None, made: None });
     };
     let hashed = |token: &str| Some(Sha256::digest(token).into());
@@ -246,7 +250,7 @@ mod tests {
     #[test]
     fn only_the_token_is_admitted() {
         let admin = tcp(Some("0123456789abcdef"), None);
-        let access = provide(&admin, &bind(&admin).unwrap(), None).unwrap();
+        let access = provide(&admin, bind(&admin).unwrap().address(), None).unwrap();
         for admitted in ["Bearer 0123456789abcdef", "bearer  0123456789abcdef "] {
             assert!(access.admits(Some(admitted.as_bytes())), "{admitted}");
         }
@@ -268,7 +272,7 @@ mod tests {
         let directory = scratch("made");
         let path = directory.join("token");
         let admin = tcp(None, Some(&path));
-        let access = provide(&admin, &bind(&admin).unwrap(), None).unwrap();
+        let access = provide(&admin, bind(&admin).unwrap().address(), None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let found = find(&admin).unwrap();
         assert_eq!(found.reveal().len(), 64);
@@ -313,7 +317,7 @@ mod tests {
     #[test]
     fn a_gateway_whose_token_cannot_be_kept_runs_and_admits_nobody() {
         let admin = tcp(None, Some(Path::new("/proc/none/token")));
-        let access = provide(&admin, &bind(&admin).unwrap(), None).unwrap();
+        let access = provide(&admin, bind(&admin).unwrap().address(), None).unwrap();
         assert!(!access.admits(None));
         assert!(find(&admin).is_none());
     }

@@ -26,7 +26,7 @@ pub struct Lineage {
     pub arguments: Vec<OsString>,
     /// What a successor is told beside what the gateway knows.
     pub words: Words,
-    /// What a successor gets beside listening sockets.
+    /// What a successor gets beside listening sockets and that of the admin API.
     pub sockets: Vec<(SocketName, OwnedFd)>,
     /// How this process came to its gateway, if it took it over.
     pub birth: Option<Birth>,
@@ -54,7 +54,6 @@ pub(super) struct Upgrader {
     program: PathBuf,
     arguments: Vec<OsString>,
     generation: u64,
-    admin_token: Option<String>,
     demo: Option<String>,
     sockets: Vec<(SocketName, OwnedFd)>,
     is_busy: Cell<bool>,
@@ -87,7 +86,6 @@ impl Upgrader {
             program,
             arguments,
             generation: words.generation,
-            admin_token: words.admin_token,
             demo: words.demo,
             sockets,
             is_busy: Cell::new(farewell.is_some()),
@@ -146,16 +144,18 @@ impl Upgrader {
     fn order(&self, desk: &Desk, program: Option<PathBuf>) -> std::io::Result<Order> {
         let again =
             |(name, socket): &(SocketName, OwnedFd)| Ok((name.clone(), socket.try_clone()?));
+        let mut sockets: Vec<_> = self.sockets.iter().map(again).collect::<std::io::Result<_>>()?;
+        sockets.extend(desk.admin.for_successor()?);
         Ok(Order {
             program: program.unwrap_or_else(|| self.program.clone()),
             arguments: self.arguments.clone(),
             words: Words {
                 generation: self.generation + 1,
-                admin_token: self.admin_token.clone(),
+                admin_token: desk.admin.access().made_here(),
                 log_level: desk.log.as_ref().map(|it| it.level().as_str().to_owned()),
                 demo: self.demo.clone(),
             },
-            sockets: self.sockets.iter().map(again).collect::<std::io::Result<_>>()?,
+            sockets,
             drain: desk.gateway.config().drain_timeout,
         })
     }

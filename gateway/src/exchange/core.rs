@@ -1,7 +1,7 @@
 //! All that one worker works with.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     net::TcpListener,
     rc::{Rc, Weak},
     sync::Arc,
@@ -41,6 +41,8 @@ pub struct Settings {
 /// The state of a worker, shared by its tasks. Borrowed within one synchronous function only.
 pub struct Work {
     core: RefCell<Core>,
+    /// See [`Core::release`].
+    is_released: Cell<bool>,
 }
 
 impl Work {
@@ -63,7 +65,17 @@ impl Work {
                 office,
                 load,
             )),
+            is_released: Cell::new(false),
         })
+    }
+
+    /// Whether all that this worker had is another one's: every task is to end.
+    pub fn is_released(&self) -> bool {
+        self.is_released.get()
+    }
+
+    pub(super) fn set_released(&self) {
+        self.is_released.set(true);
     }
 
     /// Works on the state. `work` must not call back here; nothing it does can, for it is given
@@ -122,6 +134,12 @@ pub struct Core {
     pub(super) acceptors: Vec<Waker>,
     /// What was thawed and does not work yet.
     pub(super) inert: Inert,
+    /// Connections that are being established.
+    pub(super) dials: usize,
+    /// Nothing is dialled: the connections are about to change hands.
+    pub(super) dials_wait: bool,
+    /// Tasks that wait for what may never come, to be woken when they are to end.
+    pub(super) waiting: Slab<Waker>,
 }
 
 impl Core {
@@ -173,6 +191,9 @@ impl Core {
             listening: Vec::new(),
             acceptors: Vec::new(),
             inert: Inert::default(),
+            dials: 0,
+            dials_wait: false,
+            waiting: Slab::default(),
         }
     }
 

@@ -5,17 +5,24 @@ use std::rc::Rc;
 
 use hangu_codecs::{Head, OwnedPart, Part, Role, Status};
 
-use super::{Core, ExchangeId, NEVER, Peer, Upstream, failure::Failure, is_exclusive};
+use super::{
+    Core, ExchangeId, NEVER, Peer, Upstream, failure::Failure, is_exclusive,
+    release::unless_released,
+};
 use crate::{
     clock,
     connection::{Connection, Side, Talk},
     io::{self, DialError},
     telemetry::ReasonPlace,
+    upstream::Pool,
 };
 
 impl Core {
     /// Establishes a connection to an endpoint, for those that wait for one.
     pub(crate) fn dial(&mut self, cluster: usize, endpoint: usize) {
+        if self.dials_wait {
+            return;
+        }
         let Some(work) = self.work() else { return };
         let Some((address, timeout, tcp)) = self.snapshot.dial(cluster, endpoint) else { return };
         if !self.load.open_upstream(cluster) {
@@ -23,10 +30,14 @@ impl Core {
         }
         let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
         pool.dial_began();
+        self.dials += 1;
         let driver = self.settings.driver;
         monoio::spawn(async move {
-            let dialled = io::dial(address, timeout, tcp, driver).await;
-            work.with(|core| core.on_dialled(cluster, endpoint, dialled));
+            let dialling = io::dial(address, timeout, tcp, driver);
+            // Who lets go of all lets its successor dial anew for those that wait.
+            if let Some(dialled) = unless_released(&work, dialling).await {
+                work.with(|core| core.on_dialled(cluster, endpoint, dialled));
+            }
         });
     }
 
@@ -51,6 +62,7 @@ impl Core {
         dialled: Result<io::Socket, DialError>,
     ) {
         self.now = clock::now();
+        self.dials = self.dials.saturating_sub(1);
         if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
             pool.dial_ended(dialled.is_ok());
         }
@@ -138,6 +150,27 @@ impl Core {
         true
     }
 
+    /// Dials nothing more, or again, with all that would have been dialled meanwhile. Who waits for
+    /// a connection goes on waiting. Says how many connections are being established.
+    pub fn let_dials_wait(&mut self, wait: bool) -> usize {
+        self.dials_wait = wait;
+        if !wait {
+            let snapshot = Rc::clone(&self.snapshot);
+            for (cluster, endpoint) in self.endpoints.awaited() {
+                let Some((protocol, limits)) = snapshot.pool(cluster) else { continue };
+                let wants = |it: &mut Pool| it.should_dial(protocol.pooling, limits);
+                while self.endpoints.pool(cluster, endpoint).is_some_and(wants) {
+                    let before = self.dials;
+                    self.dial(cluster, endpoint);
+                    if self.dials == before {
+                        break;
+                    }
+                }
+            }
+        }
+        self.dials
+    }
+
     /// Lets an exchange that waited with another owner wait here, for the same endpoint.
     pub(super) fn wait_again(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
@@ -161,10 +194,10 @@ impl Core {
         {
             rpc.timeout = Some(deadline.until(self.now));
         }
-        self.send_head(id, &snapshot, part);
+        self.send_head(id, &snapshot, &part);
         for mut part in parts {
             let Some(part) = part.as_part() else { continue };
-            self.hand_on(id, None, part);
+            self.hand_on(id, None, &part);
         }
         let is_waiting =
             self.exchanges.get(id).is_some_and(|it| matches!(it.upstream, Upstream::Waiting(_)));

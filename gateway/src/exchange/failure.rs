@@ -81,7 +81,7 @@ impl Core {
                 {
                     if began {
                         // A stream that is gone needs no breaking off.
-                        let _ = codec.encode(stream, Part::Reset(Reason::ConnectionLost));
+                        let _ = codec.encode(stream, &Part::Reset(Reason::ConnectionLost));
                     } else {
                         codec.reply(stream, failure.status);
                     }
@@ -91,14 +91,6 @@ impl Core {
             Peer::Remote { worker, exchange } => self.mail_failure(worker, exchange, failure),
         }
         self.complete(id);
-    }
-
-    /// As [`Core::fail`], for an exchange whose route is known but not its endpoint.
-    pub(super) fn fail_at(&mut self, id: ExchangeId, route: usize, failure: Failure) {
-        if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.route = Some(route);
-        }
-        self.fail(id, failure);
     }
 
     /// Ends an exchange whose caller is gone or no longer interested.

@@ -32,6 +32,9 @@ pub struct Frozen {
     pub away: Away,
 }
 
+/// A descriptor with the name of its connection: index and generation.
+pub type Descriptor<'a> = ((u32, u32), BorrowedFd<'a>);
+
 /// What another process can take.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
@@ -143,11 +146,7 @@ impl Core {
 
     /// Connections that began at or after this index of the slab, at most `count` of them, with
     /// their descriptors; and the index to go on at, if there are more.
-    pub fn descriptors(
-        &self,
-        from: u32,
-        count: usize,
-    ) -> (Vec<((u32, u32), BorrowedFd<'_>)>, Option<u32>) {
+    pub fn descriptors(&self, from: u32, count: usize) -> (Vec<Descriptor<'_>>, Option<u32>) {
         let mut all = self.connections.iter_from(from);
         let some: Vec<_> =
             all.by_ref().take(count).map(|(id, it)| (id.parts(), it.socket.descriptor())).collect();

@@ -8,10 +8,11 @@
 //! [`Connection`]: crate::connection::Connection
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     net::Shutdown,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -21,7 +22,7 @@ use hangu_codecs::{
     Event, OpenError, Part, Protocol, Role, codec::Note, message::End, protocol::Sniffed,
 };
 
-use super::{Core, ExchangeId, Work, ending::Closed, is_exclusive};
+use super::{Core, ExchangeId, Work, ending::Closed, is_exclusive, release::unless_released};
 use crate::{
     clock,
     connection::{Blocked, ConnectionId, Side, State, Talk},
@@ -35,26 +36,39 @@ pub(super) async fn read_all(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket
     while poll_fn(|context| work.with(|core| core.poll_input(id, context))).await {
         // Whatever is wrong with the socket makes it readable, and reading tells what. An error
         // here is the driver's; waiting again at once would not end.
-        match socket.readable().await {
-            Ok(()) => guard(&work, id, |core| core.on_readable(id)),
-            Err(error) => return guard(&work, id, |core| core.on_driver_failed(id, &error)),
+        let ready = {
+            let mut ready = pin!(socket.readable());
+            poll_fn(|context| match work.is_released() {
+                true => Poll::Ready(None),
+                false => ready.as_mut().poll(context).map(Some),
+            })
+            .await
+        };
+        match ready {
+            None => return,
+            Some(Ok(())) => guard(&work, id, |core| core.on_readable(id)),
+            Some(Err(error)) => return guard(&work, id, |core| core.on_driver_failed(id, &error)),
         }
     }
 }
 
 /// Writes for all connections of a worker.
 pub async fn write_all(work: Rc<Work>) {
-    loop {
-        poll_fn(|context| work.with(|core| core.outbox.poll(context))).await;
+    let has_some = |context: &mut Context<'_>| match work.is_released() {
+        true => Poll::Ready(false),
+        false => work.with(|core| core.outbox.poll(context)).map(|()| true),
+    };
+    while poll_fn(has_some).await {
         work.with(Core::write_batch);
     }
 }
 
 /// Waits until a stalled connection can be written again.
 async fn resume_writing(work: Rc<Work>, id: ConnectionId, socket: Rc<Socket>) {
-    match socket.writable().await {
-        Ok(()) => work.with(|core| core.on_writable_again(id)),
-        Err(error) => guard(&work, id, |core| core.on_driver_failed(id, &error)),
+    match unless_released(&work, socket.writable()).await {
+        None => {}
+        Some(Ok(())) => work.with(|core| core.on_writable_again(id)),
+        Some(Err(error)) => guard(&work, id, |core| core.on_driver_failed(id, &error)),
     }
 }
 
@@ -119,6 +133,7 @@ impl Core {
             return Poll::Ready(false);
         }
         if connection.may_read() {
+            connection.reader.remember(context);
             return Poll::Ready(true);
         }
         connection.reader.wait(context);
@@ -338,8 +353,8 @@ impl Core {
             let Talk::Known { codec, .. } = &mut connection.talk else { break };
             match codec.decode(&mut input, &mut scratch, self.now) {
                 Ok(None) => break,
-                Ok(Some(event)) => {
-                    self.on_event(id, event);
+                Ok(Some(mut event)) => {
+                    self.on_event(id, &mut event);
                     has_decoded = true;
                 }
                 Err(error) => {
@@ -407,26 +422,26 @@ impl Core {
         }
     }
 
-    fn on_event(&mut self, id: ConnectionId, event: Event<'_>) {
+    fn on_event(&mut self, id: ConnectionId, event: &mut Event<'_>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         match (event, connection.side) {
-            (Event::Part(stream, Part::Head(head, end)), Side::Downstream { listener }) => {
-                self.begin(listener, id, stream, head, end);
+            (Event::Part(stream, part @ Part::Head(..)), Side::Downstream { listener }) => {
+                self.begin(listener, id, *stream, part);
             }
             (Event::Part(stream, part), Side::Downstream { .. }) => {
-                self.forward_request(id, stream, part);
+                self.forward_request(id, *stream, part);
             }
             (Event::Part(stream, part), Side::Upstream { .. }) => {
-                self.forward_response(id, stream, part);
+                self.forward_response(id, *stream, part);
             }
-            (Event::Writable(stream), _) => self.on_writable(id, stream),
+            (Event::Writable(stream), _) => self.on_writable(id, *stream),
             (Event::GoAway, Side::Upstream { cluster, endpoint }) => {
                 if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
                     pool.withdraw(id);
                 }
             }
             (Event::GoAway, Side::Downstream { .. }) => {}
-            (Event::Note(note), side) => self.on_note(side, note),
+            (Event::Note(note), side) => self.on_note(side, *note),
         }
     }
 

@@ -1,9 +1,10 @@
 //! One request and its response: a downstream stream joined to an upstream stream.
 //!
-//! The life of an exchange is a straight line, and [`Core::begin`] shows it: route, pick an
-//! endpoint, acquire a connection, encode. From then on `relay` carries parts both ways,
-//! `failure` answers what went wrong in the caller's own words, and `record` counts and logs the
-//! end. All of it runs on one worker and is synchronous: nothing here waits.
+//! The life of an exchange is a straight line, and [`Core::begin`] shows it with
+//! [`Core::dispatch`]: route, pick an endpoint, acquire a connection, encode. From then on `relay`
+//! carries parts both ways, `failure` answers what went wrong in the caller's own words, and
+//! `record` counts and logs the end. All of it runs on one worker and is synchronous: nothing here
+//! waits.
 
 mod core;
 mod dial;
@@ -18,6 +19,7 @@ mod live;
 mod moving;
 mod record;
 mod relay;
+mod release;
 mod reload;
 mod remote;
 mod repeat;
@@ -27,7 +29,7 @@ mod thaw;
 mod trace;
 
 pub use self::core::{Core, Settings, Work};
-pub use freeze::{Frozen, Taken};
+pub use freeze::{Descriptor, Frozen, Taken};
 pub use frozen::{Away, FrozenWorker, VERSION as FROZEN_VERSION};
 pub use hold::{Held, Holding, Unresponsive, hold, settle_letters};
 pub use live::{write_all, yield_once};
@@ -40,7 +42,7 @@ use std::{rc::Rc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use hangu_codecs::{
-    Fields, Head, Method, OpenError, OwnedPart, Part, Protocol, Status, StreamId, Time,
+    Head, Method, OpenError, OwnedPart, Part, Protocol, RpcHead, Status, StreamId, Time,
     message::{End, RpcOutcome},
     protocol::Pooling,
 };
@@ -168,64 +170,70 @@ impl Core {
         listener: usize,
         connection: ConnectionId,
         stream: StreamId,
-        head: Head<'_>,
-        end: End,
+        part: &mut Part<'_>,
     ) {
-        let mut added = std::mem::take(&mut self.added);
-        self.begin_with(listener, connection, stream, (head, end), &mut added);
-        self.added = added;
-    }
-
-    /// `added` is memory for fields that an RPC request gets here.
-    fn begin_with<'a>(
-        &mut self,
-        listener: usize,
-        connection: ConnectionId,
-        stream: StreamId,
-        (mut head, end): (Head<'a>, End),
-        added: &'a mut Fields,
-    ) {
+        let Part::Head(head, end) = &mut *part else { return };
         let snapshot = Rc::clone(&self.snapshot);
         self.counters.listener(listener).requests.increment();
-        let two_way = !matches!(&head, Head::RpcRequest(rpc) if !rpc.two_way);
+        let two_way = !matches!(head, Head::RpcRequest(rpc) if !rpc.two_way);
         let asked = Asked { listener, downstream: Peer::Local { connection, stream }, two_way };
-        let id = self.enter(&asked, &snapshot, &head, end);
+        let id = self.enter(&asked, &snapshot, head, *end);
         if two_way && let Some(connection) = self.connections.get_mut(connection) {
             connection.join(stream, id.parts());
         }
         if let Err(failure) = self.admit_request(id, listener) {
             // Logged as what it says that it is; it goes nowhere, so no trace is made for it.
-            self.trace(id, TraceIds::Keep, &mut head, added);
+            self.trace(id, TraceIds::Keep, head);
             return self.fail(id, failure);
         }
-        self.trace(id, snapshot.trace_ids(listener), &mut head, added);
-        if let Err(failure) = self.prepare(&snapshot, listener, connection, &mut head) {
+        let is_traced_here = self.trace(id, snapshot.trace_ids(listener), head);
+        if let Err(failure) = self.prepare(&snapshot, listener, connection, head) {
             return self.fail(id, failure);
         }
+        match head {
+            Head::RpcRequest(rpc) if is_traced_here => {
+                let added = std::mem::take(&mut self.added);
+                let head = Head::RpcRequest(RpcHead { added: Some(&added), ..*rpc });
+                self.dispatch(id, listener, &snapshot, &mut Part::Head(head, *end));
+                self.added = added;
+            }
+            _ => self.dispatch(id, listener, &snapshot, part),
+        }
+    }
+
+    /// The second half of the straight path: finds out where a request goes, and sends it there.
+    fn dispatch(
+        &mut self,
+        id: ExchangeId,
+        listener: usize,
+        snapshot: &Snapshot,
+        part: &mut Part<'_>,
+    ) {
+        let Part::Head(head, _) = &mut *part else { return };
         let random = self.random();
-        let Some(found) = snapshot.find(listener, &head, random) else {
+        let Some(found) = snapshot.find(listener, head, random) else {
             return self.fail(id, Status::NoRoute.into());
         };
-        let (route, cluster, timeout) = (found.route, found.cluster, found.timeout);
-        let deadline = self.deadline(timeout, &mut head);
-        let series = self.series(&head);
+        let cluster = found.cluster;
+        let deadline = self.deadline(found.timeout, head);
+        let series = self.series(head);
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.series = series;
+            exchange.route = Some(found.route);
+            exchange.deadline = deadline;
         }
         if let Err(failure) = self.admit_upstream_request(id, cluster) {
-            return self.fail_at(id, route, failure);
+            return self.fail(id, failure);
         }
         let Some(endpoint) = self.endpoints.pick(cluster, random) else {
             let reason = self.endpoints.why_none(cluster);
-            return self.fail_at(id, route, Failure::because(Status::NoUpstream, reason));
+            return self.fail(id, Failure::because(Status::NoUpstream, reason));
         };
         if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.route = Some(route);
             exchange.target = Some((cluster, endpoint));
-            exchange.deadline = deadline;
         }
         self.endpoints.began(cluster, endpoint);
-        self.send_head(id, &snapshot, Part::Head(head, end));
+        self.send_head(id, snapshot, part);
     }
 
     /// Enters an exchange into the worker's slab.
@@ -305,7 +313,7 @@ impl Core {
     }
 
     /// Gives the request head to a connection of its endpoint, or lets it wait for one.
-    pub(crate) fn send_head(&mut self, id: ExchangeId, snapshot: &Snapshot, part: Part<'_>) {
+    pub(crate) fn send_head(&mut self, id: ExchangeId, snapshot: &Snapshot, part: &Part<'_>) {
         let Some(exchange) = self.exchanges.get(id) else { return };
         let Some((cluster, endpoint)) = exchange.target else { return };
         if let Some(home) = self.home_of(snapshot, cluster, endpoint)
@@ -355,7 +363,7 @@ impl Core {
         opened.ok()
     }
 
-    fn let_wait(&mut self, id: ExchangeId, cluster: usize, endpoint: usize, part: Part<'_>) {
+    fn let_wait(&mut self, id: ExchangeId, cluster: usize, endpoint: usize, part: &Part<'_>) {
         let part = part.to_owned();
         let is_large = relay::held_bytes(&part) > WAITING_BYTES_MAX;
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
@@ -382,7 +390,7 @@ impl Core {
         id: ExchangeId,
         connection: ConnectionId,
         stream: StreamId,
-        part: Part<'_>,
+        part: &Part<'_>,
     ) {
         let now = self.now;
         let Some(exchange) = self.exchanges.get_mut(id) else {
@@ -394,7 +402,7 @@ impl Core {
         let is_oneway = exchange.outcome == Some(Outcome::Oneway);
         let Some(upstream) = self.connections.get_mut(connection) else { return };
         upstream.join(stream, id.parts());
-        let is_repeatable = upstream.bytes_received > 0 && repeat::may_be_repeated(&part);
+        let is_repeatable = upstream.bytes_received > 0 && repeat::may_be_repeated(part);
         let encoded = upstream.encode(connection, stream, part, &mut self.outbox);
         if is_repeatable {
             upstream.keep_repeatable();
@@ -419,7 +427,7 @@ impl Core {
         let Some(upstream) = self.connections.get_mut(connection) else { return };
         if let Some(codec) = upstream.codec() {
             // A stream that is gone already needs no giving up.
-            let _ = codec.encode(stream, Part::Reset(hangu_codecs::Reason::Cancelled));
+            let _ = codec.encode(stream, &Part::Reset(hangu_codecs::Reason::Cancelled));
         }
         self.settle(connection);
     }

@@ -55,7 +55,7 @@ impl Core {
                 other.part(stream);
                 if !is_whole && let Some(codec) = other.codec() {
                     // A stream that has ended on its own needs no giving up.
-                    let _ = codec.encode(stream, Part::Reset(Reason::Cancelled));
+                    let _ = codec.encode(stream, &Part::Reset(Reason::Cancelled));
                     // One that is not open is being closed, with all that it carries.
                     if other.state == State::Open
                         && other.codec().is_some_and(|codec| codec.is_finished())

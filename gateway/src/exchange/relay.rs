@@ -13,7 +13,12 @@ use crate::{
 
 impl Core {
     /// Carries a part after the head from a client's stream to its upstream.
-    pub(super) fn forward_request(&mut self, from: ConnectionId, stream: StreamId, part: Part<'_>) {
+    pub(super) fn forward_request(
+        &mut self,
+        from: ConnectionId,
+        stream: StreamId,
+        part: &Part<'_>,
+    ) {
         let Some(id) = self.exchange_of(from, stream) else { return };
         self.carry_request(id, Some(from), part);
     }
@@ -23,21 +28,21 @@ impl Core {
         &mut self,
         id: ExchangeId,
         from: Option<ConnectionId>,
-        part: Part<'_>,
+        part: &Part<'_>,
     ) {
         if let Part::Reset(reason) = part {
-            return self.cancel(id, reason);
+            return self.cancel(id, *reason);
         }
-        let ends = ends(&part);
+        let ends = ends(part);
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        exchange.received_bytes += data_bytes(&part);
+        exchange.received_bytes += data_bytes(part);
         exchange.progress.request_ended |= ends;
         self.hand_on(id, from, part);
         self.complete_if_ended(id);
     }
 
     /// Gives a part of a request to its upstream, or to those that wait for one.
-    pub(super) fn hand_on(&mut self, id: ExchangeId, from: Option<ConnectionId>, part: Part<'_>) {
+    pub(super) fn hand_on(&mut self, id: ExchangeId, from: Option<ConnectionId>, part: &Part<'_>) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         match &mut exchange.upstream {
             Upstream::Waiting(parts) => {
@@ -67,7 +72,7 @@ impl Core {
         id: ExchangeId,
         connection: ConnectionId,
         stream: StreamId,
-        part: Part<'_>,
+        part: &Part<'_>,
     ) {
         let Some(upstream) = self.connections.get_mut(connection) else { return };
         if upstream.encode(connection, stream, part, &mut self.outbox).is_err() {
@@ -149,10 +154,10 @@ impl Core {
         {
             rpc.timeout = Some(left);
         }
-        self.join(id, connection, stream, part);
+        self.join(id, connection, stream, &part);
         for mut part in parts {
             let Some(part) = part.as_part() else { continue };
-            self.send_on(id, connection, stream, part);
+            self.send_on(id, connection, stream, &part);
         }
         if let Peer::Local { connection, .. } = downstream {
             self.unblock(connection, Blocked::Waiting);
@@ -164,19 +169,19 @@ impl Core {
         &mut self,
         from: ConnectionId,
         stream: StreamId,
-        part: Part<'_>,
+        part: &Part<'_>,
     ) {
         let Some(id) = self.exchange_of(from, stream) else { return };
         self.deliver(id, Some(from), part);
     }
 
     /// Carries a part of a response to the client, wherever the client's connection is.
-    pub(super) fn deliver(&mut self, id: ExchangeId, from: Option<ConnectionId>, part: Part<'_>) {
+    pub(super) fn deliver(&mut self, id: ExchangeId, from: Option<ConnectionId>, part: &Part<'_>) {
         if let Part::Reset(reason) = part {
-            return self.fail(id, Failure::reset(reason));
+            return self.fail(id, Failure::reset(*reason));
         }
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        note_response(exchange, &part);
+        note_response(exchange, part);
         match exchange.downstream {
             Peer::Local { connection, stream } => {
                 self.answer(id, connection, stream, part);
@@ -194,7 +199,7 @@ impl Core {
         id: ExchangeId,
         connection: ConnectionId,
         stream: StreamId,
-        part: Part<'_>,
+        part: &Part<'_>,
     ) {
         let Some(downstream) = self.connections.get_mut(connection) else { return };
         match downstream.encode(connection, stream, part, &mut self.outbox) {

@@ -96,6 +96,13 @@ impl PostOffice {
             mailbox.waker.register(context.waker());
         }
     }
+
+    /// Forgets the task that a letter for this worker would wake; on the worker's own thread.
+    pub fn forget(&self, worker: usize) {
+        if let Some(mailbox) = self.boxes.get(worker) {
+            drop(mailbox.waker.take());
+        }
+    }
 }
 
 impl Core {
@@ -147,12 +154,12 @@ impl Core {
     }
 
     /// Sends a further part of a request to the worker of its upstream connection.
-    pub(super) fn mail_request(&mut self, id: ExchangeId, worker: usize, part: Part<'_>) {
+    pub(super) fn mail_request(&mut self, id: ExchangeId, worker: usize, part: &Part<'_>) {
         self.mail(worker, id.parts(), What::Request(part.to_owned()));
     }
 
     /// Sends a part of a response to the worker of the client's connection.
-    pub(super) fn mail_answer(&mut self, worker: usize, exchange: (u32, u32), part: Part<'_>) {
+    pub(super) fn mail_answer(&mut self, worker: usize, exchange: (u32, u32), part: &Part<'_>) {
         self.mail(worker, exchange, What::Response(part.to_owned()));
     }
 
@@ -184,12 +191,12 @@ impl Core {
                 let snapshot = Rc::clone(&self.snapshot);
                 self.endpoints.began(target.0, target.1);
                 let Some(part) = part.as_part() else { return };
-                self.send_head(id, &snapshot, part);
+                self.send_head(id, &snapshot, &part);
             }
             What::Request(mut part) => {
                 let Some(id) = self.away.get(&(worker, exchange)).copied() else { return };
                 if let Some(part) = part.as_part() {
-                    self.carry_request(id, None, part);
+                    self.carry_request(id, None, &part);
                 }
             }
             What::Cancel => {
@@ -199,7 +206,7 @@ impl Core {
             }
             What::Response(mut part) => {
                 if let Some(part) = part.as_part() {
-                    self.deliver(ExchangeId::new(exchange.0, exchange.1), None, part);
+                    self.deliver(ExchangeId::new(exchange.0, exchange.1), None, &part);
                 }
             }
             // The other half has counted it.

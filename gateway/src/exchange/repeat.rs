@@ -62,7 +62,7 @@ impl Core {
         let mut scratch = Scratch::default();
         match codec.decode(&mut input, &mut scratch, now) {
             Ok(Some(Event::Part(_, part @ Part::Head(_, End::Yes)))) => {
-                self.send_head(exchange_id, &snapshot, part);
+                self.send_head(exchange_id, &snapshot, &part);
             }
             Ok(_) | Err(_) => {
                 let failure = super::Failure::internal("request_not_repeatable");

@@ -22,18 +22,18 @@ use crate::{clock, telemetry::Call};
 
 impl Core {
     /// Finds the trace of a request, and makes one where there is none and the listener wants it.
-    /// Keeps for the log what it found.
-    pub(super) fn trace<'a>(
+    /// Keeps for the log what it found. Says whether an RPC request is to get the fields that
+    /// [`Core::added`] then has.
+    pub(super) fn trace(
         &mut self,
         id: ExchangeId,
         trace_ids: TraceIds,
-        head: &mut Head<'a>,
-        added: &'a mut Fields,
-    ) {
+        head: &mut Head<'_>,
+    ) -> bool {
         let is_logged = self.settings.access_log;
         let makes = trace_ids == TraceIds::Generate;
         if !is_logged && !makes {
-            return;
+            return false;
         }
         let mut unlogged = Text::default();
         let text = match self.exchanges.get_mut(id) {
@@ -41,9 +41,12 @@ impl Core {
             Some(_) | None => &mut unlogged,
         };
         match head {
-            Head::HttpRequest(request) => trace_http(request, makes, &mut self.ids, text),
-            Head::RpcRequest(rpc) => trace_rpc(rpc, makes, &mut self.ids, text, added),
-            Head::HttpResponse(_) | Head::RpcResponse(_) => {}
+            Head::HttpRequest(request) => {
+                trace_http(request, makes, &mut self.ids, text);
+                false
+            }
+            Head::RpcRequest(rpc) => trace_rpc(rpc, makes, &mut self.ids, text, &mut self.added),
+            Head::HttpResponse(_) | Head::RpcResponse(_) => false,
         }
     }
 }
@@ -71,13 +74,14 @@ fn trace_http(request: &mut HttpRequest, makes: bool, ids: &mut Ids, text: &mut 
     request.fields.push(b"traceparent", &made);
 }
 
-fn trace_rpc<'a>(
-    rpc: &mut RpcHead<'a>,
+/// Says whether the request is to get the fields that `added` then has.
+fn trace_rpc(
+    rpc: &RpcHead<'_>,
     makes: bool,
     ids: &mut Ids,
     text: &mut Text,
-    added: &'a mut Fields,
-) {
+    added: &mut Fields,
+) -> bool {
     let fields = &rpc.fields;
     let mut call = Call {
         trace_id: fields.at(rpc.trace.trace_id),
@@ -88,7 +92,8 @@ fn trace_rpc<'a>(
     };
     let has_sofa_fields = rpc.protocol == bolt::PROTOCOL.name && !rpc.service.is_empty();
     if !call.trace_id.is_empty() || !makes || !has_sofa_fields {
-        return text.note(&call);
+        text.note(&call);
+        return false;
     }
     let (buffer, bytes) = ids.sofa();
     call.trace_id = buffer.get(..bytes).unwrap_or_default();
@@ -97,7 +102,7 @@ fn trace_rpc<'a>(
     added.clear();
     added.push(bolt::FIELD_TRACE_ID, call.trace_id);
     added.push(bolt::FIELD_RPC_ID, call.span_id);
-    rpc.added = Some(added);
+    true
 }
 
 /// The first call of a trace.

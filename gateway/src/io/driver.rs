@@ -16,6 +16,16 @@ pub enum DriverChoice {
     IoUring,
 }
 
+impl From<hangu_config::Driver> for DriverChoice {
+    fn from(driver: hangu_config::Driver) -> Self {
+        match driver {
+            hangu_config::Driver::Auto => Self::Auto,
+            hangu_config::Driver::IoUring => Self::IoUring,
+            hangu_config::Driver::Epoll => Self::Only(DriverKind::Epoll),
+        }
+    }
+}
+
 /// The drivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverKind {

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, mpsc::channel},
+    sync::{Arc, MutexGuard, PoisonError, mpsc::channel},
     time::Duration,
 };
 
@@ -33,10 +33,11 @@ impl Handle {
     /// # Errors
     /// One of them does not come to it in time; those that did go on.
     pub fn hold(&self, wait: Duration) -> Result<Vec<Held>, Unresponsive> {
-        let mut all = Vec::with_capacity(self.workers);
-        for worker in 0..self.workers {
+        let crew = self.crew();
+        let mut all = Vec::with_capacity(crew.workers());
+        for worker in 0..crew.workers() {
             let (held, holding) = exchange::hold();
-            if !self.office.send(worker, Letter::Hold(Box::new(holding))) {
+            if !crew.send(worker, Letter::Hold(Box::new(holding))) {
                 return Err(Unresponsive);
             }
             all.push(held);
@@ -80,18 +81,27 @@ impl Handle {
         (listeners.collect(), clusters.collect())
     }
 
-    /// Second descriptors of all listening sockets, with the place of their listener.
+    /// Keeps the workers that there are until what is returned is dropped: whoever hands over what
+    /// they have must know who has it. Waits while others are relieving them.
+    pub fn keep_workers(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Second descriptors of all listening sockets, with the place of their listener. A process
+    /// without descriptors cannot be followed; whoever asked sees that some are missing.
     pub fn listening(&self) -> Vec<(usize, TcpListener)> {
+        self.listening_again().into_iter().filter_map(|(at, it)| Some((at, it.ok()?))).collect()
+    }
+
+    pub(super) fn listening_again(&self) -> Vec<(usize, std::io::Result<TcpListener>)> {
         let (found, all) = channel();
-        for worker in 0..self.workers {
+        let crew = self.crew();
+        for worker in 0..crew.workers() {
             let found = found.clone();
-            self.order(worker, move |core| {
+            crew.order(worker, move |core| {
                 for (place, socket) in core.listening() {
-                    // A process without descriptors cannot be followed; whoever asked sees that
-                    // some are missing.
-                    if let Ok(socket) = socket.try_clone() {
-                        let _ = found.send((place, socket));
-                    }
+                    // Whoever asked may have stopped waiting.
+                    let _ = found.send((place, socket.try_clone()));
                 }
             });
         }
@@ -153,15 +163,18 @@ impl Handle {
     }
 
     /// Lets each worker that has no socket of a listener listen on one of its own: there are more
-    /// workers now than the process before had.
+    /// workers now than had sockets before.
     pub fn listen_everywhere(&self) {
-        let state = self.state();
+        self.listen_everywhere_in(&self.state());
+    }
+
+    pub(super) fn listen_everywhere_in(&self, state: &State) {
         let places: Vec<_> = state.snapshot.roster.listeners().to_vec();
         let addresses = state.addresses.clone();
-        drop(state);
-        for worker in 0..self.workers {
+        let crew = self.crew();
+        for worker in 0..crew.workers() {
             let (places, addresses) = (places.clone(), addresses.clone());
-            self.order(worker, move |core| {
+            crew.order(worker, move |core| {
                 let have: Vec<_> = core.listening().map(|it| it.0).collect();
                 let missing = (0..)
                     .zip(places.iter().zip(&addresses))
@@ -183,8 +196,7 @@ impl Handle {
                 return false;
             }
         }
-        let writer = self.state().log_writer.take();
-        writer.is_none_or(|it| it.close(wait))
+        self.close_writers(wait)
     }
 }
 

@@ -9,7 +9,7 @@
 //! ```
 
 use std::{
-    io::{self, IoSlice, IoSliceMut, Read, Write},
+    io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -18,13 +18,19 @@ use std::{
     time::Duration,
 };
 
+use hangu_codecs::Time;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg, sockopt,
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
 };
 use zeroize::{Zeroize, Zeroizing};
 
 use super::message::Message;
+use crate::clock;
 
 /// Descriptors of one message. The kernel takes 253 (`SCM_MAX_FD`).
 pub(super) const DESCRIPTORS_MAX: usize = 250;
@@ -91,18 +97,18 @@ impl Channel {
         Ok((peer.pid.as_raw_nonzero().get().unsigned_abs(), peer.uid.as_raw()))
     }
 
-    /// Sends a message with descriptors, at most [`DESCRIPTORS_MAX`]. A receiver that takes
-    /// nothing for `wait` is given up.
+    /// Sends a message with descriptors, at most [`DESCRIPTORS_MAX`]. All of it is to be taken
+    /// within `wait`.
     pub(super) fn send(
         &self,
         message: &Message,
         descriptors: &[BorrowedFd<'_>],
         wait: Duration,
     ) -> Result<(), ChannelError> {
-        self.stream.set_write_timeout(Some(wait.max(WAIT_MIN)))?;
+        let end = clock::now().after(wait);
         let mut frame = vec![0; HEADER_BYTES];
         frame = postcard::to_extend(message, frame).map_err(|_| ChannelError::Malformed)?;
-        let sent = self.send_frame(&mut frame, descriptors);
+        let sent = self.send_frame(&mut frame, descriptors, end);
         frame.zeroize();
         sent
     }
@@ -111,6 +117,7 @@ impl Channel {
         &self,
         frame: &mut [u8],
         descriptors: &[BorrowedFd<'_>],
+        end: Time,
     ) -> Result<(), ChannelError> {
         let bytes = u32::try_from(frame.len() - HEADER_BYTES).unwrap_or(u32::MAX);
         if bytes > MESSAGE_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
@@ -119,27 +126,34 @@ impl Channel {
         let (length, rest) = frame.split_at_mut(4);
         length.copy_from_slice(&bytes.to_le_bytes());
         rest[..2].copy_from_slice(&(descriptors.len() as u16).to_le_bytes());
-        let mut room = [MaybeUninit::uninit(); CONTROL_BYTES];
-        let mut control = SendAncillaryBuffer::new(&mut room);
-        if !descriptors.is_empty() {
-            control.push(SendAncillaryMessage::ScmRights(descriptors));
-        }
         let sent = loop {
+            let mut room = [MaybeUninit::uninit(); CONTROL_BYTES];
+            let mut control = SendAncillaryBuffer::new(&mut room);
+            if !descriptors.is_empty() {
+                control.push(SendAncillaryMessage::ScmRights(descriptors));
+            }
             let slices = [IoSlice::new(frame)];
-            match sendmsg(&self.stream, &slices, &mut control, SendFlags::NOSIGNAL) {
+            match sendmsg(&self.stream, &slices, &mut control, SEND_FLAGS) {
                 Ok(sent) => break sent,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
+                Err(error) => self.wait_after(error, PollFlags::OUT, end)?,
             }
         };
-        (&self.stream).write_all(frame.get(sent..).unwrap_or_default())?;
+        self.send_all(frame.get(sent..).unwrap_or_default(), end)
+    }
+
+    fn send_all(&self, mut bytes: &[u8], end: Time) -> Result<(), ChannelError> {
+        while !bytes.is_empty() {
+            match send(&self.stream, bytes, SEND_FLAGS) {
+                Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
+                Err(error) => self.wait_after(error, PollFlags::OUT, end)?,
+            }
+        }
         Ok(())
     }
 
     /// Sends bytes that a message has announced, as they are.
     pub(super) fn send_bytes(&self, bytes: &[u8], wait: Duration) -> Result<(), ChannelError> {
-        self.stream.set_write_timeout(Some(wait.max(WAIT_MIN)))?;
-        Ok((&self.stream).write_all(bytes)?)
+        self.send_all(bytes, clock::now().after(wait))
     }
 
     /// The bytes that a message has announced.
@@ -151,49 +165,91 @@ impl Channel {
         if bytes > u64::from(MESSAGE_BYTES_MAX) {
             return Err(ChannelError::Malformed);
         }
-        self.stream.set_read_timeout(Some(wait.max(WAIT_MIN)))?;
-        // More memory than this grows with what comes, not with what was announced.
-        let room = bytes.min(ROOM_BYTES_MAX) as usize;
-        let mut received = Zeroizing::new(Vec::with_capacity(room));
-        (&self.stream).take(bytes).read_to_end(&mut received)?;
-        if received.len() as u64 != bytes {
-            return Err(ChannelError::Gone);
-        }
+        let mut received = Zeroizing::new(Vec::with_capacity(bytes.min(ROOM_BYTES_MAX) as usize));
+        self.receive_all(&mut received, bytes as usize, clock::now().after(wait))?;
         Ok(received)
     }
 
-    /// The next message with its descriptors.
+    /// Appends so many bytes. Memory grows with what comes, not with what was announced.
+    fn receive_all(
+        &self,
+        into: &mut Vec<u8>,
+        mut bytes: usize,
+        end: Time,
+    ) -> Result<(), ChannelError> {
+        while bytes > 0 {
+            let (start, step) = (into.len(), bytes.min(STEP_BYTES));
+            into.resize(start + step, 0);
+            let room = into.get_mut(start..).unwrap_or_default();
+            let received = match recv(&self.stream, room, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Err(ChannelError::Gone),
+                Ok((received, _)) => received,
+                Err(error) => {
+                    into.truncate(start);
+                    self.wait_after(error, PollFlags::IN, end)?;
+                    continue;
+                }
+            };
+            into.truncate(start + received);
+            bytes -= received;
+        }
+        Ok(())
+    }
+
+    /// After a call that could not go on: waits until it can, or tells why it never will.
+    fn wait_after(&self, error: Errno, what: PollFlags, end: Time) -> Result<(), ChannelError> {
+        match error {
+            Errno::INTR => return Ok(()),
+            Errno::AGAIN => {}
+            error => return Err(io::Error::from(error).into()),
+        }
+        let left = end.until(clock::now());
+        if left.is_zero() {
+            return Err(ChannelError::TimedOut);
+        }
+        let wait = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&self.stream, what)], Some(&wait)) {
+            // Whoever called tries again, and comes back here if it was in vain.
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// The next message with its descriptors, all of it within `wait`.
     pub(super) fn receive(&self, wait: Duration) -> Result<(Message, Vec<OwnedFd>), ChannelError> {
-        self.stream.set_read_timeout(Some(wait.max(WAIT_MIN)))?;
-        let mut header = [0; HEADER_BYTES];
-        let (first, descriptors) = self.receive_first(&mut header)?;
-        (&self.stream).read_exact(header.get_mut(first..).unwrap_or_default())?;
-        let [a, b, c, d, e, f] = header;
+        let end = clock::now().after(wait);
+        let mut first = [0; HEADER_BYTES];
+        let (received, descriptors) = self.receive_first(&mut first, end)?;
+        let mut header = first.get(..received).unwrap_or_default().to_vec();
+        self.receive_all(&mut header, HEADER_BYTES - received, end)?;
+        let &[a, b, c, d, e, f] = &header[..] else { return Err(ChannelError::Malformed) };
         let bytes = u32::from_le_bytes([a, b, c, d]);
         if bytes > MESSAGE_BYTES_MAX || descriptors.len() != usize::from(u16::from_le_bytes([e, f]))
         {
             return Err(ChannelError::Malformed);
         }
-        let mut frame = Vec::new();
-        // Memory grows with what comes, not with what was announced.
-        (&self.stream).take(u64::from(bytes)).read_to_end(&mut frame)?;
-        if frame.len() != bytes as usize {
-            return Err(ChannelError::Gone);
-        }
+        let mut frame = Zeroizing::new(Vec::new());
+        self.receive_all(&mut frame, bytes as usize, end)?;
         let message = postcard::from_bytes(&frame).map_err(|_| ChannelError::Malformed);
-        frame.zeroize();
         Ok((message?, descriptors))
     }
 
-    fn receive_first(&self, header: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), ChannelError> {
+    fn receive_first(
+        &self,
+        header: &mut [u8],
+        end: Time,
+    ) -> Result<(usize, Vec<OwnedFd>), ChannelError> {
         let mut room = [MaybeUninit::uninit(); CONTROL_BYTES];
         let mut control = RecvAncillaryBuffer::new(&mut room);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let received = loop {
             let mut slices = [IoSliceMut::new(header)];
-            match recvmsg(&self.stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            match recvmsg(&self.stream, &mut slices, &mut control, flags) {
                 Ok(received) => break received,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
+                Err(error) => self.wait_after(error, PollFlags::IN, end)?,
             }
         };
         let mut descriptors = Vec::new();
@@ -219,12 +275,16 @@ impl AsFd for Channel {
     }
 }
 
-/// A timeout of zero would mean to wait for ever.
-const WAIT_MIN: Duration = Duration::from_micros(1);
+/// Nothing is waited for in a call, so that a peer which takes or gives a little at a time cannot
+/// stretch the whole.
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+/// Bytes that room is made for at a time.
+const STEP_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{io::Write, net::TcpListener};
 
     use super::*;
 

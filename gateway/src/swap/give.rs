@@ -148,11 +148,17 @@ pub fn give(
     if handle.is_stopping() {
         return Err(Refusal::Stopping);
     }
+    let _kept = handle.keep_workers();
     let place = Place::new().map_err(Refusal::Place)?;
     let mut child = spawn(&order, &place)?;
     let giving = Giving { handle, order: &order, tell };
     let given = giving.run(&place, &mut child);
     if given.is_err() {
+        for worker in 0..handle.workers() {
+            handle.order(worker, |core| {
+                core.let_dials_wait(false);
+            });
+        }
         // It may be hung, and holds descriptors; its end is waited for so that it is gone when the
         // caller hears of it.
         let _ = child.kill();
@@ -291,6 +297,7 @@ impl Giving<'_> {
                 "waiting for the new process to take the endpoints",
             )?;
             self.pass_ahead(&channel, &mut ahead)?;
+            self.settle_dials(&taken);
             self.note(&mut watch, &mut report, Phase::Ahead);
             let at = clock::now();
             let held = self.hold(&taken)?;
@@ -407,6 +414,15 @@ impl Giving<'_> {
             std::thread::park_timeout(DRAIN_LOOK);
         }
         self.ask_all(taken, |core, taken| core.cut_immovable(taken)) as u64
+    }
+
+    /// Lets connections that are being established come about, so that none is given up: an
+    /// upstream that accepted one would see it end.
+    fn settle_dials(&self, taken: &Taken) {
+        let end = clock::now().after(DIALS_WAIT);
+        while self.ask_all(taken, |core, _| core.let_dials_wait(true)) > 0 && clock::now() < end {
+            std::thread::park_timeout(DIALS_LOOK);
+        }
     }
 
     fn ask_all(&self, taken: &Taken, ask: fn(&mut exchange::Core, &Taken) -> usize) -> usize {
@@ -591,6 +607,13 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// What remains to be said after the commit takes no longer.
 const LAST_WORDS_WAIT: Duration = Duration::from_millis(500);
+
+/// Connections that are being established get this long to come about; those that do not are given
+/// up, and dialled anew by the new process.
+const DIALS_WAIT: Duration = Duration::from_millis(50);
+
+/// How often they are looked at.
+const DIALS_LOOK: Duration = Duration::from_millis(1);
 
 /// How often connections that cannot move are looked at.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);

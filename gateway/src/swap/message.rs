@@ -182,7 +182,7 @@ mod tests {
             Message::Ahead(Vec::new()),
             Message::Received,
             Message::Frozen(FrozenAt { at: 0, workers: Vec::new() }),
-            Message::Worker(5, Bytes::from_static(b"state")),
+            Message::Worker(5, 7),
             Message::Thaw,
             Message::Thawed(Counts::default()),
             Message::Commit,
@@ -194,7 +194,7 @@ mod tests {
             assert_eq!(usize::from(bytes[0]), place, "{}", KINDS[place]);
         }
         assert_eq!(bytes[0], b"\0\x02\x031.0\x03\x01\x01a");
-        assert_eq!(bytes[9], b"\x09\x05\x05state");
+        assert_eq!(bytes[9], b"\x09\x05\x07");
         for empty in ["prepared", "received", "thaw", "commit"] {
             let place = KINDS.iter().position(|it| *it == empty).unwrap();
             assert_eq!(bytes[place].len(), 1, "{empty}");

@@ -230,13 +230,10 @@ mod tests {
                     None if self.is_hung_up => self.tell_successor(Event::Failed),
                     None => {}
                 },
-                // The successor's own patience, before it is told that it owns.
-                8 if self.successor_lives && self.successor != Successor::Serving => {
-                    // It never gives up once it has said that it is ready: it does not know
-                    // whether it owns already. Only the end of the conversation tells.
-                    if self.successor == Successor::Waiting {
-                        self.tell_successor(Event::Failed);
-                    }
+                // The successor's own patience. It never gives up once it has said that it is ready:
+                // it does not know whether it owns already. Only the end of the conversation tells.
+                8 if self.successor_lives && self.successor == Successor::Waiting => {
+                    self.tell_successor(Event::Failed);
                 }
                 _ => {}
             }

@@ -85,7 +85,7 @@ impl fmt::Debug for Taken {
 /// # Errors
 /// See [`TakeError`].
 pub fn meet(path: &Path) -> Result<Successor, TakeError> {
-    let stream = UnixStream::connect(path).map_err(|error| ChannelError::Io(error))?;
+    let stream = UnixStream::connect(path).map_err(ChannelError::Io)?;
     let channel = Channel::new(stream);
     let (_, user) = channel.peer().map_err(ChannelError::Io)?;
     if user != rustix::process::geteuid().as_raw() {

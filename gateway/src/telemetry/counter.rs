@@ -37,6 +37,11 @@ impl Counter {
         self.subtract(1);
     }
 
+    /// Goes on with what another one counted. Both writers stand still.
+    pub fn absorb(&self, other: &Self) {
+        self.add(other.value());
+    }
+
     /// Sets a level.
     #[inline]
     pub fn set(&self, value: u64) {

@@ -50,6 +50,8 @@ pub struct WorkerCounters {
     pub wakeups: Counter,
     /// Time that the worker's thread has spent on its core, microseconds.
     pub cpu_us: Counter,
+    /// What threads whose place this one took had spent.
+    pub cpu_before_us: Counter,
     /// Connections that came from other workers.
     pub connections_taken: Counter,
     /// Connections that were given to other workers.
@@ -155,6 +157,10 @@ impl Classes {
         }
     }
 
+    fn absorb(&self, other: &Self) {
+        self.0.iter().zip(&other.0).for_each(|(own, others)| own.absorb(others));
+    }
+
     pub(super) fn values(&self) -> [u64; CLASSES.len()] {
         std::array::from_fn(|index| self.0.get(index).map_or(0, Counter::value))
     }
@@ -223,6 +229,25 @@ impl Counters {
         }
     }
 
+    /// Goes on with what another worker counted under the same layout; levels are left to whoever
+    /// takes over what they tell of. Both workers stand still.
+    pub fn absorb(&self, other: &Self) {
+        self.worker.absorb(&other.worker);
+        for (own, others) in self.listeners.iter().zip(&other.listeners) {
+            own.absorb(others);
+        }
+        for (own, others) in self.clusters.iter().zip(&other.clusters) {
+            own.counters.absorb(&others.counters);
+            for (own, others) in own.endpoints.iter().zip(&others.endpoints) {
+                own.absorb(others);
+            }
+        }
+        for (own, others) in self.routes.iter().zip(&other.routes) {
+            own.classes.absorb(&others.classes);
+        }
+        self.reasons.absorb(&other.reasons);
+    }
+
     /// The counters of a listener.
     #[inline]
     pub fn listener(&self, index: usize) -> &ListenerCounters {
@@ -286,7 +311,62 @@ impl Counters {
     }
 }
 
+impl WorkerCounters {
+    fn absorb(&self, other: &Self) {
+        let Self {
+            driver: _,
+            rpc,
+            ring,
+            panics,
+            wakeups,
+            cpu_us,
+            cpu_before_us,
+            connections_taken,
+            connections_given,
+            accept_failures,
+        } = other;
+        self.cpu_before_us.absorb(cpu_us);
+        self.cpu_before_us.absorb(cpu_before_us);
+        self.panics.absorb(panics);
+        self.wakeups.absorb(wakeups);
+        self.connections_taken.absorb(connections_taken);
+        self.connections_given.absorb(connections_given);
+        self.accept_failures.absorb(accept_failures);
+        if let (Some(own), Some(others)) = (self.rpc.get(), rpc.get()) {
+            own.absorb(others);
+        }
+        if let (Some(own), Some(others)) = (self.ring.get(), ring.get()) {
+            own.absorb(others);
+        }
+    }
+}
+
 impl ListenerCounters {
+    fn absorb(&self, other: &Self) {
+        let Self {
+            connections_accepted,
+            connections_active: _,
+            connections_refused,
+            requests,
+            requests_active: _,
+            bytes_received,
+            bytes_sent,
+            heartbeats,
+            duration,
+            replies,
+            classes,
+        } = other;
+        self.connections_accepted.absorb(connections_accepted);
+        self.connections_refused.absorb(connections_refused);
+        self.requests.absorb(requests);
+        self.bytes_received.absorb(bytes_received);
+        self.bytes_sent.absorb(bytes_sent);
+        self.heartbeats.absorb(heartbeats);
+        self.duration.absorb(duration);
+        self.replies.iter().zip(replies).for_each(|(own, others)| own.absorb(others));
+        self.classes.absorb(classes);
+    }
+
     /// Answers that the gateway gave itself, by status.
     pub(super) fn replies(&self) -> impl Iterator<Item = (hangu_codecs::Status, u64)> + '_ {
         STATUSES.into_iter().zip(self.replies.iter().map(Counter::value))
@@ -298,12 +378,58 @@ impl ListenerCounters {
 }
 
 impl ClusterCounters {
+    fn absorb(&self, other: &Self) {
+        let Self {
+            connections_opened,
+            connections_active: _,
+            connect_failures,
+            connect_timeouts,
+            connections_lost,
+            requests,
+            requests_active: _,
+            requests_pending: _,
+            retries,
+            timeouts,
+            cancelled,
+            late_responses,
+            unknown_responses,
+            heartbeats,
+            bytes_received,
+            bytes_sent,
+            duration,
+            classes,
+        } = other;
+        self.connections_opened.absorb(connections_opened);
+        self.connect_failures.absorb(connect_failures);
+        self.connect_timeouts.absorb(connect_timeouts);
+        self.connections_lost.absorb(connections_lost);
+        self.requests.absorb(requests);
+        self.retries.absorb(retries);
+        self.timeouts.absorb(timeouts);
+        self.cancelled.absorb(cancelled);
+        self.late_responses.absorb(late_responses);
+        self.unknown_responses.absorb(unknown_responses);
+        self.heartbeats.absorb(heartbeats);
+        self.bytes_received.absorb(bytes_received);
+        self.bytes_sent.absorb(bytes_sent);
+        self.duration.absorb(duration);
+        self.classes.absorb(classes);
+    }
+
     pub(super) fn classes(&self) -> &Classes {
         &self.classes
     }
 }
 
 impl EndpointCounters {
+    fn absorb(&self, other: &Self) {
+        let Self { requests, requests_active: _, connections_active: _, connect_failures, classes } =
+            other;
+        self.requests.absorb(requests);
+        self.connect_failures.absorb(connect_failures);
+        self.classes.absorb(classes);
+    }
+
     pub(super) fn classes(&self) -> &Classes {
         &self.classes
     }
@@ -385,6 +511,27 @@ mod tests {
         let replied: Vec<_> =
             counters.listener(0).replies().filter(|(_, count)| *count > 0).collect();
         assert_eq!(replied, [(Status::TimedOut, 1)]);
+    }
+
+    #[test]
+    fn the_counters_of_another_worker_are_counted_on_and_its_levels_are_not() {
+        let (old, new) = (Counters::new(&layout()), Counters::new(&layout()));
+        for counters in [&old, &new] {
+            counters.listener(0).requests.increment();
+            counters.listener(0).requests_active.increment();
+            counters.cluster(0).duration.record_us(7);
+            counters.error(ReasonPlace::Downstream(0), "too_long");
+        }
+        old.error(ReasonPlace::Upstream(0), "bad_chunk");
+        old.worker.panics.increment();
+        new.absorb(&old);
+        assert_eq!(new.listener(0).requests.value(), 2);
+        assert_eq!(new.listener(0).requests_active.value(), 1);
+        let mut durations = crate::telemetry::Quantiles::default();
+        new.cluster(0).duration.add_to(&mut durations);
+        assert_eq!((durations.count(), new.worker.panics.value()), (2, 1));
+        let errors: Vec<_> = new.errors().map(|it| (it.1, it.2)).collect();
+        assert_eq!(errors, [("too_long", 2), ("bad_chunk", 1)]);
     }
 
     #[test]

@@ -46,6 +46,14 @@ impl Histogram {
         self.sum_us.add(us);
     }
 
+    /// Goes on with what another one counted. Both writers stand still.
+    pub fn absorb(&self, other: &Self) {
+        for (own, others) in self.buckets.iter().zip(other.buckets.iter()) {
+            own.absorb(others);
+        }
+        self.sum_us.absorb(&other.sum_us);
+    }
+
     /// Adds what was counted here to a sum over workers.
     pub fn add_to(&self, total: &mut Quantiles) {
         for (sum, bucket) in total.buckets.iter_mut().zip(self.buckets.iter()) {

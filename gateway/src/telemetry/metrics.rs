@@ -132,8 +132,8 @@ impl Metrics {
                     into.push(family, std::slice::from_ref(&worker_label), value);
                 }
             }
-            let spent = worker.worker.cpu_us.value() as f64 / 1e6;
-            into.push_f64(&WORKER_CPU, std::slice::from_ref(&worker_label), spent);
+            let spent = worker.worker.cpu_us.value() + worker.worker.cpu_before_us.value();
+            into.push_f64(&WORKER_CPU, std::slice::from_ref(&worker_label), spent as f64 / 1e6);
             let active = self.layout.listeners.iter().enumerate();
             let active = active.map(|(it, _)| worker.listener(it).connections_active.value()).sum();
             into.push(&WORKER_CONNECTIONS, &[worker_label], active);

@@ -55,6 +55,16 @@ impl Reasons {
         }
     }
 
+    /// Goes on with what another one counted. Both writers stand still.
+    pub(super) fn absorb(&self, other: &Self) {
+        for (key, counter) in &other.slots {
+            let Some((place, reason)) = key.get() else { break };
+            self.slot(*place, reason).absorb(counter);
+        }
+        self.other_downstream.absorb(&other.other_downstream);
+        self.other_upstream.absorb(&other.other_upstream);
+    }
+
     /// What was counted. Reasons that found no room stand under the index `usize::MAX`.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ReasonPlace, &'static str, u64)> + '_ {
         let known = self.slots.iter().map_while(|(key, counter)| {

@@ -19,6 +19,10 @@ pub struct Ring {
     pub completions_waiting: Counter,
     /// Level: completions that found the ring full; the kernel keeps them in a list.
     pub completions_overflowed: Counter,
+    /// Of the submissions, those of this ring; the others are those of the rings before it.
+    own_submissions: Counter,
+    /// Likewise.
+    own_completions: Counter,
 }
 
 /// What the kernel tells of a ring at one moment.
@@ -42,24 +46,47 @@ impl Ring {
 
     /// Takes in what the kernel tells.
     pub fn see(&self, facts: &RingFacts) {
-        advance(&self.submissions, facts.submission_head);
-        advance(&self.completions, facts.completion_tail);
+        advance(&self.submissions, &self.own_submissions, facts.submission_head);
+        advance(&self.completions, &self.own_completions, facts.completion_tail);
         let waiting = facts.completion_tail.wrapping_sub(facts.completion_head);
         self.completions_waiting.set(u64::from(waiting));
         self.completions_overflowed.set(u64::from(facts.overflowed));
     }
+
+    /// Goes on with what another ring counted, whose worker is done with it.
+    pub(super) fn absorb(&self, other: &Self) {
+        self.submissions.absorb(&other.submissions);
+        self.completions.absorb(&other.completions);
+    }
 }
 
-/// Moves a counter to the next value whose lower 32 bits are these.
-fn advance(counter: &Counter, low: u32) {
-    let value = counter.value();
+/// Moves what was counted of this ring to the next value whose lower 32 bits are these, and the
+/// counter along with it.
+fn advance(counter: &Counter, own: &Counter, low: u32) {
     // Only the lower half is compared.
-    counter.add(u64::from(low.wrapping_sub(value as u32)));
+    let step = u64::from(low.wrapping_sub(own.value() as u32));
+    own.add(step);
+    counter.add(step);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ring_goes_on_with_what_another_one_counted() {
+        let [old, new] = [7, 8].map(Ring::new);
+        let facts = |submission_head, completion_tail| RingFacts {
+            submission_head,
+            completion_tail,
+            ..RingFacts::default()
+        };
+        old.see(&facts(100, 90));
+        new.see(&facts(3, 2));
+        new.absorb(&old);
+        new.see(&facts(5, 4));
+        assert_eq!((new.submissions.value(), new.completions.value()), (105, 94));
+    }
 
     #[test]
     fn counts_go_on_where_those_of_the_kernel_begin_anew() {

@@ -271,6 +271,10 @@ impl Results {
         }
     }
 
+    fn absorb(&self, other: &Self) {
+        self.0.iter().zip(&other.0).for_each(|(own, others)| own.absorb(others));
+    }
+
     fn add_to(&self, total: &mut [u64; RPC_RESULTS.len()]) {
         for (sum, counter) in total.iter_mut().zip(&self.0) {
             *sum = sum.wrapping_add(counter.value());
@@ -300,6 +304,37 @@ impl RpcCounters {
             self.dropped.increment();
         }
         series
+    }
+
+    /// The names that all workers share.
+    pub fn shared_names(&self) -> &Arc<RpcNames> {
+        &self.names
+    }
+
+    /// Goes on with what another one counted, under whatever room it had for names. Both writers
+    /// stand still.
+    pub fn absorb(&self, other: &Self) {
+        for (slot, entry) in other.names.callers.entries() {
+            let Some(results) = other.callers.get(slot).and_then(OnceLock::get) else { continue };
+            let [service, method, caller] = entry.names.each_ref().map(|it| it.as_bytes());
+            let own = match self.names.find(RpcNamed { service, method, caller }) {
+                RpcSeries::Named { caller, .. } => self.callers.get(caller as usize),
+                RpcSeries::None | RpcSeries::Other | RpcSeries::NoRoute => None,
+            };
+            own.map_or(&self.other, |it| it.get_or_init(Box::default)).absorb(results);
+        }
+        for (slot, entry) in other.names.methods.entries() {
+            let Some(durations) = other.methods.get(slot).and_then(OnceLock::get) else { continue };
+            let [service, method, _] = entry.names.each_ref().map(|it| it.as_bytes());
+            let own = self.names.methods.find([service, method, b""], |_| Some(0));
+            let own = own.and_then(|it| self.methods.get(it.0 as usize));
+            own.map_or(&self.other_duration, |it| it.get_or_init(Histogram::default))
+                .absorb(durations);
+        }
+        self.other.absorb(&other.other);
+        self.other_duration.absorb(&other.other_duration);
+        self.no_route.absorb(&other.no_route);
+        self.dropped.absorb(&other.dropped);
     }
 
     /// Service, method and caller of a series.
@@ -393,6 +428,23 @@ mod tests {
 
     fn count(worker: &RpcCounters, named: RpcNamed<'_>, class: Class) {
         worker.end(worker.find(named), class, Duration::from_millis(3));
+    }
+
+    #[test]
+    fn what_another_set_of_workers_counted_is_counted_on_as_far_as_there_is_room_for_names() {
+        let (old, new) = (workers(1, 8), workers(1, 1));
+        let one = named("a.B:1.0", "m", "shop");
+        count(&new[0], one, Class::Success);
+        count(&old[0], named("a.C:1.0", "m", "shop"), Class::Success);
+        count(&old[0], one, Class::Success);
+        old[0].end(RpcSeries::NoRoute, Class::Gateway, Duration::ZERO);
+        new[0].absorb(&old[0]);
+        let totals = RpcTotals::of(&[&new[0]]);
+        assert_eq!(of(&totals, ["a.B:1.0", "m", "shop"]).map(|it| it[0]), Some(2));
+        assert_eq!(of(&totals, [OTHER; 3]).map(|it| it[0]), Some(1));
+        assert_eq!(of(&totals, [NO_ROUTE, "", ""]).map(|it| it[4]), Some(1));
+        let durations: u64 = totals.durations.iter().map(|it| it.1.count()).sum();
+        assert_eq!(durations, 3);
     }
 
     fn of<'a>(totals: &RpcTotals<'a>, names: [&str; 3]) -> Option<[u64; 6]> {

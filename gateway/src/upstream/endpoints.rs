@@ -96,6 +96,16 @@ impl Endpoints {
         endpoints.flat_map(|it| it.pool.pooled())
     }
 
+    /// Places of clusters and endpoints whose connections someone waits for.
+    pub fn awaited(&self) -> Vec<(usize, usize)> {
+        let mut places = Vec::new();
+        for (cluster, it) in self.clusters.iter().enumerate() {
+            let awaited = it.endpoints.iter().enumerate().filter(|(_, it)| it.pool.waiting() > 0);
+            places.extend(awaited.map(|(endpoint, _)| (cluster, endpoint)));
+        }
+        places
+    }
+
     /// What is left of the budget of retries of each cluster, hundredths of a try.
     pub fn budgets(&self) -> Vec<u64> {
         self.clusters.iter().map(|it| it.budget.tokens()).collect()

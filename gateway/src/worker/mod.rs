@@ -49,25 +49,43 @@ pub struct Seed {
     pub load: Arc<Load>,
 }
 
-/// Works until the gateway is stopped. Runs on a thread of its own.
+/// How a worker came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to stop, and all is answered.
+    Stopped,
+    /// Another worker has all that it had.
+    Released,
+}
+
+/// Works until the gateway is stopped, or others have taken over. Runs on a thread of its own.
 ///
 /// # Errors
 /// A listening socket could not be put on the driver.
-pub fn run(driver: &mut Driver, seed: Seed) -> io::Result<()> {
+pub fn run(driver: &mut Driver, seed: Seed) -> io::Result<End> {
     driver.block_on(work(seed))
 }
 
-async fn work(seed: Seed) -> io::Result<()> {
+async fn work(seed: Seed) -> io::Result<End> {
     let Seed { settings, snapshot, counters, log, office, letters, listeners, holding, load } =
         seed;
     let work = Work::new(settings, snapshot, counters, log, office.clone(), Arc::clone(&load));
     if let Some(holding) = holding {
         holding.obey(&work, &letters);
     }
+    if work.is_released() {
+        drop((listeners, letters));
+        return Ok(last_turns(&work).await);
+    }
     work.with(|core| core.listen(listeners))?;
     monoio::spawn(write_all(Rc::clone(&work)));
-    monoio::spawn(read_letters(Rc::clone(&work), office, settings.worker, letters));
+    monoio::spawn(read_letters(Rc::clone(&work), office.clone(), settings.worker, letters));
     loop {
+        if work.is_released() {
+            let end = last_turns(&work).await;
+            office.forget(settings.worker);
+            return Ok(end);
+        }
         let now = clock::now();
         let wait = work.with(|core| {
             core.tick(now);
@@ -78,11 +96,36 @@ async fn work(seed: Seed) -> io::Result<()> {
             // The tasks of what was closed have a last turn, in which they let go of the sockets:
             // nobody would close those of a thread that has ended.
             monoio::time::sleep(TICK_MIN).await;
-            return Ok(());
+            return Ok(End::Stopped);
         };
         monoio::time::sleep(wait.clamp(TICK_MIN, TICK_MAX)).await;
     }
 }
+
+/// Waits until all tasks of a worker that let go of everything have ended, each of which holds its
+/// state, and until the driver has closed their descriptors.
+async fn last_turns(work: &Rc<Work>) -> End {
+    let end = clock::now().after(LAST_TURNS_MAX);
+    while Rc::strong_count(work) > 1 {
+        if clock::now() >= end {
+            let tasks = Rc::strong_count(work) - 1;
+            tracing::error!(tasks, "a worker that was relieved ends though it has tasks left");
+            break;
+        }
+        monoio::time::sleep(TICK_MIN).await;
+    }
+    for _ in 0..CLOSING_TURNS {
+        monoio::time::sleep(TICK_MIN).await;
+    }
+    End::Released
+}
+
+/// Tasks of a worker that let go of everything are woken at once and have nothing left to do.
+const LAST_TURNS_MAX: Duration = Duration::from_secs(10);
+
+/// Turns of the driver from the end of the last task to the closing of the last descriptor: the
+/// operation that waited for it is cancelled, and then the descriptor is closed.
+const CLOSING_TURNS: usize = 3;
 
 /// Deadlines and timers are looked at this often at most; so late may a timeout come.
 const TICK_MIN: Duration = Duration::from_millis(10);
@@ -111,6 +154,9 @@ async fn read_letters(
             Letter::Hold(holding) => holding.obey(&work, &letters),
             letter => work.read_letter(letter),
         }
+        if work.is_released() {
+            return;
+        }
         if count.is_multiple_of(LETTERS_PER_TURN) {
             yield_once().await;
         }
@@ -126,13 +172,17 @@ async fn accept_all(work: Rc<Work>, listener: usize, mut acceptor: Acceptor) {
         let stopped = {
             let mut ready = pin!(acceptor.ready());
             poll_fn(|context| {
-                if work.with(|core| core.poll_closed(listener, context)) {
+                if work.is_released() || work.with(|core| core.poll_closed(listener, context)) {
                     return Poll::Ready(true);
                 }
                 ready.as_mut().poll(context).map(|_| false)
             })
             .await
         };
+        if work.is_released() {
+            // Whoever queues is accepted by the socket's other owner.
+            return;
+        }
         if stopped {
             // Closing the socket would reset those that queue; the kernel has accepted them, so
             // they are taken, served once and told.

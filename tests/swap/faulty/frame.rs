@@ -26,6 +26,8 @@ const CONTROL_BYTES: usize = rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX));
 pub(crate) struct Frame {
     /// The message; its first byte tells its kind.
     pub(crate) message: Vec<u8>,
+    /// The bytes that it announces and that follow it.
+    pub(crate) announced: Vec<u8>,
     /// What came with it.
     pub(crate) descriptors: Vec<OwnedFd>,
 }
@@ -33,7 +35,7 @@ pub(crate) struct Frame {
 impl Frame {
     /// A frame without descriptors.
     pub(crate) fn new(message: Vec<u8>) -> Self {
-        Self { message, descriptors: Vec::new() }
+        Self { message, announced: Vec::new(), descriptors: Vec::new() }
     }
 
     /// The name of the message.
@@ -65,7 +67,24 @@ impl Frame {
         let [a, b, c, d, _, _] = header;
         let mut message = vec![0; u32::from_le_bytes([a, b, c, d]) as usize];
         stream.read_exact(&mut message)?;
-        Ok(Some(Self { message, descriptors }))
+        let mut frame = Self { message, announced: Vec::new(), descriptors };
+        if frame.kind() == "worker" {
+            frame.announced = vec![0; number(&frame.message[WORKER_BYTES..])];
+            stream.read_exact(&mut frame.announced)?;
+        }
+        Ok(Some(frame))
+    }
+
+    /// Leaves half of what is announced, and says so.
+    pub(crate) fn halve(&mut self) {
+        self.announced.truncate(self.announced.len() / 2);
+        self.message.truncate(WORKER_BYTES);
+        let mut left = self.announced.len();
+        while left >= 0x80 {
+            self.message.push((left & 0x7f) as u8 | 0x80);
+            left >>= 7;
+        }
+        self.message.push(left as u8);
     }
 
     /// Writes it.
@@ -84,6 +103,16 @@ impl Frame {
         }
         let slices = [IoSlice::new(&bytes)];
         let sent = sendmsg(stream, &slices, &mut control, SendFlags::NOSIGNAL)?;
-        stream.write_all(&bytes[sent..])
+        stream.write_all(&bytes[sent..])?;
+        stream.write_all(&self.announced)
     }
+}
+
+/// Kind and number of the worker; there are less than 128.
+const WORKER_BYTES: usize = 2;
+
+/// A number, seven bits a byte, the lowest first.
+fn number(bytes: &[u8]) -> usize {
+    let digits = bytes.iter().position(|it| *it < 0x80).expect("an end") + 1;
+    bytes[..digits].iter().rev().fold(0, |sum, it| sum << 7 | usize::from(it & 0x7f))
 }

@@ -115,13 +115,10 @@ impl Relay {
                 frame.message[at] = 99;
             }
             Kind::Damage => {
-                let half = frame.message.len() / 2;
-                frame.message[half..].iter_mut().for_each(|it| *it ^= 0xff);
+                let half = frame.announced.len() / 2;
+                frame.announced[half..].iter_mut().for_each(|it| *it ^= 0xff);
             }
-            Kind::Cut => {
-                let state = frame.message.split_off(2);
-                frame.message.extend(cut(&state));
-            }
+            Kind::Cut => frame.halve(),
             Kind::Lost => drop(frame.descriptors.pop()),
         }
         // Once is enough, and each worker has a state of its own.
@@ -134,21 +131,6 @@ impl Relay {
 fn bare(name: &str) -> Frame {
     let kind = hangu::swap::KINDS.iter().position(|it| *it == name).expect("a kind");
     Frame::new(vec![kind as u8])
-}
-
-/// Half of some bytes that begin with their length (seven bits a byte, the lowest first).
-fn cut(bytes: &[u8]) -> Vec<u8> {
-    let digits = bytes.iter().position(|it| *it < 0x80).expect("a length") + 1;
-    let half = (bytes.len() - digits) / 2;
-    let mut left = half;
-    let mut all = Vec::new();
-    while left >= 0x80 {
-        all.push((left & 0x7f) as u8 | 0x80);
-        left >>= 7;
-    }
-    all.push(left as u8);
-    all.extend_from_slice(&bytes[digits..digits + half]);
-    all
 }
 
 /// Both die at once, as in a crash.

@@ -221,13 +221,13 @@ impl Codec for Server {
         }
     }
 
-    fn encode(&mut self, stream: StreamId, part: Part<'_>) -> Result<(), EncodeError> {
+    fn encode(&mut self, stream: StreamId, part: &Part<'_>) -> Result<(), EncodeError> {
         match part {
-            Part::Head(Head::HttpResponse(head), end) => self.write_head(stream, head, end),
+            Part::Head(Head::HttpResponse(head), end) => self.write_head(stream, head, *end),
             Part::Head(Head::HttpRequest(_) | Head::RpcRequest(_) | Head::RpcResponse(_), _) => {
                 Err(EncodeError::Unfit)
             }
-            Part::Data(data, end) => self.write_data(stream, data, end),
+            Part::Data(data, end) => self.write_data(stream, data, *end),
             Part::Trailers(fields) => self.write_trailers(stream, fields),
             Part::Reset(_) => {
                 // There is no word for it: what was begun is left without its end.

@@ -79,7 +79,7 @@ impl Server {
     pub(super) fn write_data(
         &mut self,
         stream: StreamId,
-        data: Data<'_>,
+        data: &Data<'_>,
         end: End,
     ) -> Result<(), EncodeError> {
         let current = self.stream();
@@ -109,7 +109,7 @@ impl Server {
         let exchange = self.exchange(stream).ok_or(EncodeError::UnknownStream)?;
         if exchange.outgoing != Some(Outgoing::Body(Framing::Chunked)) {
             // RFC 9110 §6.5.1: where they cannot be sent, trailers are dropped.
-            return self.write_data(stream, Data::Borrowed(b""), End::Yes);
+            return self.write_data(stream, &Data::Borrowed(b""), End::Yes);
         }
         exchange.outgoing = Some(Outgoing::Ended);
         if let Err(error) = encode::trailers(fields, &mut self.output) {

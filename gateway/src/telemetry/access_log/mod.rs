@@ -55,6 +55,20 @@ pub struct LogCounters {
     pub reopen_failures: Counter,
 }
 
+impl LogCounters {
+    /// Goes on with what another one counted, whose log is written and closed.
+    pub fn absorb(&self, other: &Self) {
+        let Self { records, dropped, write_failures, written_bytes, reopened, reopen_failures } =
+            other;
+        self.records.absorb(records);
+        self.dropped.absorb(dropped);
+        self.write_failures.absorb(write_failures);
+        self.written_bytes.absorb(written_bytes);
+        self.reopened.absorb(reopened);
+        self.reopen_failures.absorb(reopen_failures);
+    }
+}
+
 /// Records on their way to the writer.
 #[derive(Debug)]
 struct Batch {

@@ -179,6 +179,11 @@ impl Writer {
         &self.reopener
     }
 
+    /// Whether all is written: the workers' logs were closed or dropped. The thread has ended then.
+    pub fn has_ended(&self) -> bool {
+        !matches!(self.ended.try_recv(), Err(TryRecvError::Empty))
+    }
+
     /// Waits until all is written; the workers' logs must have been closed or dropped before. Gives up after
     /// `wait`, for the target may never take the rest. Says whether all was written.
     pub fn close(self, wait: Duration) -> bool {
