@@ -191,7 +191,11 @@ fn serve(socket: &mut TcpStream, records: &mut Records, progress: &mut Progress,
         wanted.set(PollFlags::OUT, !records.output().is_empty());
         let mut ready = [PollFd::new(socket, wanted)];
         let patience = Timespec::try_from(PATIENCE).expect("a time");
-        assert_ne!(poll(&mut ready, Some(&patience)).expect("poll"), 0, "{turn:?} has no end");
+        assert_ne!(
+            poll(&mut ready, Some(&patience)).expect("poll"),
+            0,
+            "{turn:?} has no end, {progress:?}"
+        );
         let ready = ready[0].revents();
         if ready.contains(PollFlags::IN) {
             let read = socket.read(&mut room).expect("a client that writes");
@@ -205,11 +209,16 @@ fn serve(socket: &mut TcpStream, records: &mut Records, progress: &mut Progress,
     }
 }
 
-/// Answers what came.
+/// Takes what came.
 fn take(records: &mut Records, progress: &mut Progress) {
+    // Content that came right behind the handshake may be all there is for now.
+    answer(records, progress);
     while let Some(event) = records.next().expect("a client that keeps to the protocol") {
         match event {
-            Event::Data(content) => progress.content.extend_from_slice(&content),
+            Event::Data(content) => {
+                progress.content.extend_from_slice(&content);
+                answer(records, progress);
+            }
             Event::KeysUpdated => progress.updates_received += 1,
             Event::Ticket(_) => panic!("a client has no tickets to give"),
             Event::Closed => {
@@ -218,13 +227,17 @@ fn take(records: &mut Records, progress: &mut Progress) {
                 progress.is_closed = true;
             }
         }
-        while let Some((number, answer_bytes, length)) = exchange::request(&progress.content) {
-            progress.content.drain(..length);
-            let answer = exchange::message(number, answer_bytes, 0);
-            records.send(&answer);
-            progress.requests += 1;
-            progress.content_bytes += (length + answer.len()) as u64;
-        }
+    }
+}
+
+/// Answers the requests that are there as a whole.
+fn answer(records: &mut Records, progress: &mut Progress) {
+    while let Some((number, answer_bytes, length)) = exchange::request(&progress.content) {
+        progress.content.drain(..length);
+        let answer = exchange::message(number, answer_bytes, 0);
+        records.send(&answer);
+        progress.requests += 1;
+        progress.content_bytes += (length + answer.len()) as u64;
     }
 }
 
