@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
-use serde::{Deserialize, Serialize};
 
 /// Bytes on their way out, in order: large pieces are kept as they came, small ones are gathered.
 ///
 /// One write for all that is pending is what makes a proxy fast, so there is no "write this now":
 /// a codec appends, and the owner of the socket sends everything at once ([`Output::pieces`]).
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Output {
     segments: VecDeque<Bytes>,
     segment_bytes: usize,
@@ -128,7 +127,22 @@ impl Output {
         }
     }
 
-    fn seal(&mut self) {
+    /// The pending bytes in order. Segments are shared; what is not sealed ([`Output::seal`]) is
+    /// copied.
+    pub fn share(&self) -> Vec<Bytes> {
+        let tail = (!self.tail.is_empty()).then(|| Bytes::copy_from_slice(&self.tail));
+        self.segments.iter().cloned().chain(tail).collect()
+    }
+
+    /// Output with these bytes pending; see [`Output::share`].
+    pub fn of(pieces: &[Bytes]) -> Self {
+        let mut output = Self::default();
+        pieces.iter().for_each(|it| output.put_bytes(it.clone()));
+        output
+    }
+
+    /// Makes a segment of what was gathered, without a copy.
+    pub fn seal(&mut self) {
         if self.tail.is_empty() {
             return;
         }

@@ -63,7 +63,7 @@ fn foreign_and_damaged_snapshots_are_refused_without_a_panic() {
         for role in ROLES {
             let good = Side::new(protocol, role, &Limits::default()).codec.freeze(Time::default());
             assert_eq!(thaw(&good), Ok(()));
-            let unknown = Frozen { protocol: "none".to_owned(), ..good.clone() };
+            let unknown = Frozen { protocol: "none".into(), ..good.clone() };
             assert_eq!(thaw(&unknown), Err(ThawError::UnknownProtocol));
             let newer = Frozen { version: u16::MAX, ..good.clone() };
             assert_eq!(thaw(&newer), Err(ThawError::UnknownVersion));

@@ -19,8 +19,12 @@ fuzz_target!(|input: &[u8]| {
         decided = now;
     }
     for protocol in PROTOCOLS {
-        let frozen =
-            Frozen { protocol: protocol.name.to_owned(), version: 1, state: input.to_vec().into() };
+        let frozen = Frozen {
+            protocol: protocol.name.into(),
+            version: 1,
+            state: input.to_vec().into(),
+            output: Vec::new(),
+        };
         if let Ok(codec) = Protocol::thaw(&frozen, &Limits::default(), Time::default()) {
             codec.freeze(Time::default());
         }

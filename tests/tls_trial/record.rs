@@ -347,7 +347,7 @@ impl Records {
         let bytes = state.input.len() + state.output.len() + state.messages.len();
         let room = Vec::with_capacity(bytes + STATE_BYTES_MAX);
         let state = postcard::to_extend(&state, room).unwrap_or_default().into();
-        Frozen { protocol: PROTOCOL.to_owned(), version: VERSION, state }
+        Frozen { protocol: PROTOCOL.into(), version: VERSION, state, output: Vec::new() }
     }
 
     /// Goes on from a value.
@@ -830,7 +830,7 @@ mod tests {
         assert_eq!(thaw(&frozen), None);
         let other = Frozen { version: VERSION + 1, ..frozen.clone() };
         assert_eq!(thaw(&other), Some(ThawError::UnknownVersion));
-        let other = Frozen { protocol: "tls14".to_owned(), ..frozen.clone() };
+        let other = Frozen { protocol: "tls14".into(), ..frozen.clone() };
         assert_eq!(thaw(&other), Some(ThawError::UnknownProtocol));
         for cut in 0..frozen.state.len() {
             let other = Frozen { state: frozen.state.slice(..cut), ..frozen.clone() };

@@ -77,7 +77,8 @@ impl Client {
     }
 
     pub(super) fn thaw(frozen: &Frozen, limits: &Limits) -> Result<Self, ThawError> {
-        let (_, core, output) = frozen.read::<(Role, Core, Output)>()?;
+        let (_, core) = frozen.read::<(Role, Core)>()?;
+        let output = Output::of(&frozen.output);
         Ok(Self { core, output, limits: limits.clone() })
     }
 
@@ -414,7 +415,7 @@ impl Codec for Client {
     }
 
     fn freeze(&self, _now: Time) -> Frozen {
-        Frozen::new(NAME, SNAPSHOT_VERSION, &(Role::Client, &self.core, &self.output))
+        Frozen::new(NAME, SNAPSHOT_VERSION, &(Role::Client, &self.core), &self.output)
     }
 }
 

@@ -134,7 +134,7 @@ impl<W: Wire> Rpc<W> {
             skip: state.skip,
             gather,
             is_draining: state.is_draining,
-            output: state.output,
+            output: Output::of(&frozen.output),
             ..Self::with(side, limits, now)
         })
     }
@@ -550,9 +550,8 @@ impl<W: Wire> Codec for Rpc<W> {
             is_draining: self.is_draining,
             gather,
             side: freeze_side(&self.side, now),
-            output: &self.output,
         };
-        Frozen::new(W::NAME, state::VERSION, &state)
+        Frozen::new(W::NAME, state::VERSION, &state, &self.output)
     }
 }
 

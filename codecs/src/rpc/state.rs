@@ -5,20 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Call;
 use super::{Input, heartbeat};
-use crate::Output;
-
 /// Version of the layout.
 pub(super) const VERSION: u16 = 1;
 
-/// A connection. `O` is `Output` or a reference to it: both have the same bytes.
+/// A connection.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Connection<S, O = Output> {
+pub(super) struct Connection<S> {
     pub(super) skip: usize,
     pub(super) input: Input,
     pub(super) is_draining: bool,
     pub(super) gather: Option<Gather>,
     pub(super) side: Side<S>,
-    pub(super) output: O,
 }
 
 /// A large frame on its way in.

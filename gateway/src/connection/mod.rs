@@ -76,6 +76,20 @@ pub struct Connection {
     /// The request that is in flight, if it may be repeated when this connection turns out to have
     /// been closed before it came; empty again once a byte of the answer came.
     pub repeatable: Option<Box<Vec<u8>>>,
+    /// What a process that waits to take over has of it.
+    pub passed: Passed,
+}
+
+/// What a process that waits to take over has of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Passed {
+    /// Nothing.
+    #[default]
+    No,
+    /// Its descriptor.
+    Descriptor,
+    /// Its descriptor, and its value as it is.
+    Value,
 }
 
 /// Whose connection it is.
@@ -169,11 +183,13 @@ impl Connection {
             bytes_sent: 0,
             bytes_marked: 0,
             repeatable: None,
+            passed: Passed::No,
         }
     }
 
-    /// The codec, once the protocol is known.
+    /// The codec, once the protocol is known; it may be changed.
     pub fn codec(&mut self) -> Option<&mut dyn Codec> {
+        self.touch();
         match &mut self.talk {
             Talk::Unknown => None,
             Talk::Known { codec, .. } => Some(codec.as_mut()),
@@ -186,6 +202,25 @@ impl Connection {
             Talk::Unknown => None,
             Talk::Known { protocol, .. } => Some(protocol),
         }
+    }
+
+    /// Its value changes: what was passed of it does not hold any more.
+    fn touch(&mut self) {
+        if self.passed == Passed::Value {
+            self.passed = Passed::Descriptor;
+        }
+    }
+
+    /// Whether nothing is under way on it, so that its value may well stay what it is.
+    pub fn is_at_rest(&self) -> bool {
+        self.state == State::Open
+            && self.in_flight() == 0
+            && self.input.is_empty()
+            && self.blocked.is_none()
+            && self.blocking.is_empty()
+            && self.head_since.is_none()
+            && self.exchanges.iter().all(Option::is_none)
+            && !(self.input_ended || self.output_shut || self.is_queued || self.is_stalled)
     }
 
     /// Bytes of both directions.
@@ -210,11 +245,15 @@ impl Connection {
 
     /// Bytes that the peer has not taken yet.
     pub fn unsent_bytes(&mut self) -> usize {
-        self.codec().map_or(0, |codec| codec.output().len())
+        match &mut self.talk {
+            Talk::Unknown => 0,
+            Talk::Known { codec, .. } => codec.output().len(),
+        }
     }
 
     /// Joins a stream to an exchange.
     pub fn join(&mut self, stream: StreamId, exchange: (u32, u32)) {
+        self.touch();
         let index = stream.slot as usize;
         if self.exchanges.len() <= index {
             self.exchanges.resize(index.saturating_add(1), None);
@@ -270,6 +309,7 @@ impl Connection {
     /// # Errors
     /// The system's; `WouldBlock` if nothing is there.
     pub fn read(&mut self, lent: &mut BytesMut) -> (io::Result<usize>, Option<BytesMut>) {
+        self.touch();
         // Parked input waits for a stream to end: it is read only to see whether the peer leaves.
         let is_parked = match &self.talk {
             Talk::Unknown => false,
@@ -336,6 +376,7 @@ impl Connection {
     /// There is something to write, or to do when all is written, on the connection `id`, which
     /// this one is.
     pub fn wants_to_write(&mut self, id: ConnectionId, outbox: &mut Outbox) {
+        self.touch();
         if !self.is_queued && !self.is_stalled {
             self.is_queued = true;
             outbox.add(id);

@@ -9,17 +9,18 @@ use std::os::fd::BorrowedFd;
 use bytes::Bytes;
 use hangu_codecs::{Codec, Protocol, Time};
 use rustc_hash::FxHashMap;
+use zeroize::Zeroizing;
 
 use super::{
     Core, Exchange, ExchangeId, NEVER, Peer, Upstream,
     frozen::{
-        Away, FrozenBlocked, FrozenConnection, FrozenExchange, FrozenPeer, FrozenSeries,
-        FrozenSide, FrozenState, FrozenUpstream, FrozenWorker,
+        Away, FrozenBlocked, FrozenBytes, FrozenConnection, FrozenExchange, FrozenHead, FrozenPeer,
+        FrozenSeries, FrozenSide, FrozenState, FrozenUpstream, FrozenWorker,
     },
 };
 use crate::{
     clock,
-    connection::{Blocked, Connection, ConnectionId, Side, State, Talk},
+    connection::{Blocked, Connection, ConnectionId, Passed, Side, State, Talk},
     telemetry::RpcSeries,
     upstream::Pooled,
 };
@@ -50,41 +51,126 @@ impl Taken {
 }
 
 /// Positions of connections and exchanges in the lists of a [`FrozenWorker`].
+#[derive(Default)]
 pub(super) struct Positions {
     pub(super) connections: FxHashMap<ConnectionId, u32>,
     pub(super) exchanges: FxHashMap<ExchangeId, u32>,
     pub(super) pooled: FxHashMap<ConnectionId, Pooled>,
 }
 
+impl Positions {
+    fn pooled(&self, id: ConnectionId) -> Pooled {
+        self.pooled.get(&id).copied().unwrap_or(Pooled::No)
+    }
+}
+
+/// [`Positions`] of all, and the connections in the order of their positions.
+struct Positioned {
+    positions: Positions,
+    ahead: Vec<((u32, u32), Option<Pooled>)>,
+    rest: Vec<ConnectionId>,
+}
+
+/// What is passed of connections to a process that waits to take over.
+pub struct Ahead<'a> {
+    /// Descriptors that it does not have, with the names of their connections.
+    pub descriptors: Vec<Descriptor<'a>>,
+    /// Values of connections at rest.
+    pub values: Vec<FrozenConnection>,
+}
+
 impl Core {
     /// All connections and exchanges as values.
     pub fn freeze(&mut self) -> Frozen {
-        self.now = clock::now();
-        let positions = Positions {
-            connections: self.connections.iter().zip(0..).map(|((id, _), at)| (id, at)).collect(),
-            exchanges: self.exchanges.iter().zip(0..).map(|((id, _), at)| (id, at)).collect(),
-            pooled: self.endpoints.pooled().collect(),
-        };
+        let Positioned { positions, ahead, rest } = self.positions(|_| false);
         let mut names = Names::default();
-        let exchanges = self
-            .exchanges
-            .iter()
+        let exchanges = self.exchanges.iter();
+        let exchanges = exchanges
             .map(|(id, exchange)| self.freeze_exchange(id, exchange, &positions, &mut names))
             .collect();
-        let now = self.now;
-        let connections = self
-            .connections
-            .iter()
-            .map(|(id, connection)| freeze_connection(id, connection, &positions, now))
-            .collect();
-        let is_away = |it: &&(ExchangeId, &Exchange)| {
-            matches!(it.1.upstream, Upstream::Joined(Peer::Remote { .. }))
+        let connections = self.freeze_all(&rest, &positions).collect();
+        let head = self.head(ahead, names);
+        Frozen { state: FrozenWorker { head, connections, exchanges }, away: self.exchanges_away() }
+    }
+
+    /// All connections and exchanges as bytes, but for the values of connections that were passed
+    /// ahead and still hold. Large output is not copied.
+    ///
+    /// # Errors
+    /// None of those that postcard has comes about with these values.
+    pub fn freeze_rest(&mut self) -> Result<FrozenBytes, postcard::Error> {
+        let Positioned { positions, ahead, rest } =
+            self.positions(|it| it.passed == Passed::Value);
+        let mut names = Names::default();
+        // Room for all, so that nothing is left behind by a buffer that grows; it costs what is used.
+        let mut exchanges = Vec::with_capacity(self.exchanges.len() * EXCHANGE_BYTES);
+        exchanges = postcard::to_extend(&(self.exchanges.len() as u64), exchanges)?;
+        for (id, exchange) in self.exchanges.iter() {
+            let frozen = self.freeze_exchange(id, exchange, &positions, &mut names);
+            exchanges = postcard::to_extend(&frozen, exchanges)?;
+        }
+        let mut connections = Vec::with_capacity(rest.len() * CONNECTION_BYTES);
+        let mut output = Vec::new();
+        for (mut frozen, at) in self.freeze_all(&rest, &positions).zip(0..) {
+            if let Some(large) = take_large_output(&mut frozen) {
+                output.push((at, large));
+            }
+            connections = postcard::to_extend(&frozen, connections)?;
+        }
+        let head = self.head(ahead, names);
+        let head = postcard::to_extend(&head, Vec::with_capacity(head.ahead.len() * AHEAD_BYTES))?;
+        let head = postcard::to_extend(&(rest.len() as u64), head)?;
+        Ok(FrozenBytes {
+            pieces: [head, connections, exchanges].map(Zeroizing::new),
+            output,
+            exchanges: self.exchanges.len() as u32,
+            away: self.exchanges_away(),
+        })
+    }
+
+    /// Where everything stands in the lists of a snapshot.
+    fn positions(&mut self, is_ahead: fn(&Connection) -> bool) -> Positioned {
+        self.now = clock::now();
+        let mut positions =
+            Positions { pooled: self.endpoints.pooled().collect(), ..Positions::default() };
+        positions.exchanges.reserve(self.exchanges.len());
+        positions.exchanges.extend(self.exchanges.iter().zip(0..).map(|((id, _), at)| (id, at)));
+        positions.connections.reserve(self.connections.len());
+        let (mut ahead, mut rest) = (Vec::new(), Vec::new());
+        for (id, connection) in self.connections.iter_mut() {
+            if is_ahead(connection) {
+                positions.connections.insert(id, ahead.len() as u32);
+                let is_upstream = matches!(connection.side, Side::Upstream { .. });
+                ahead.push((id.parts(), is_upstream.then(|| positions.pooled(id))));
+            } else {
+                seal_output(connection);
+                rest.push(id);
+            }
+        }
+        positions.connections.extend(rest.iter().copied().zip(ahead.len() as u32..));
+        Positioned { positions, ahead, rest }
+    }
+
+    fn freeze_all(
+        &self,
+        ids: &[ConnectionId],
+        positions: &Positions,
+    ) -> impl Iterator<Item = FrozenConnection> {
+        let all = ids.iter().filter_map(|id| Some((*id, self.connections.get(*id)?)));
+        all.map(|(id, it)| freeze_connection(id, it, positions, self.now))
+    }
+
+    fn head(&self, ahead: Vec<((u32, u32), Option<Pooled>)>, names: Names) -> FrozenHead {
+        FrozenHead { ahead, names: names.list, budgets: self.endpoints.budgets() }
+    }
+
+    /// Exchanges whose upstream side another worker has.
+    fn exchanges_away(&self) -> Away {
+        let is_away = |it: &Exchange| {
+            matches!(it.upstream, Upstream::Joined(Peer::Remote { .. }))
         };
-        let away = self.exchanges.iter().zip(0..);
-        let away = away.filter(|(it, _)| is_away(&it)).map(|((id, _), at)| (id.parts(), at));
-        let away = away.collect();
-        let budgets = self.endpoints.budgets();
-        Frozen { state: FrozenWorker { connections, exchanges, names: names.list, budgets }, away }
+        let all = self.exchanges.iter().zip(0..);
+        all.filter(|(it, _)| is_away(it.1)).map(|((id, _), at)| (id.parts(), at)).collect()
     }
 
     pub(super) fn freeze_exchange(
@@ -144,14 +230,79 @@ impl Core {
         }
     }
 
-    /// Connections that began at or after this index of the slab, at most `count` of them, with
-    /// their descriptors; and the index to go on at, if there are more.
-    pub fn descriptors(&self, from: u32, count: usize) -> (Vec<Descriptor<'_>>, Option<u32>) {
+    /// All connections with their descriptors.
+    pub fn descriptors(&self) -> impl Iterator<Item = Descriptor<'_>> {
+        self.connections.iter().map(|(id, it)| (id.parts(), it.socket.descriptor()))
+    }
+
+    /// The descriptors that were not passed ahead.
+    pub fn late_descriptors(&self) -> impl Iterator<Item = Descriptor<'_>> {
+        let late = self.connections.iter().filter(|it| it.1.passed == Passed::No);
+        late.map(|(id, it)| (id.parts(), it.socket.descriptor()))
+    }
+
+    /// Passes what can be passed ahead of at most `count` connections from this index of the slab
+    /// on, by `send`, which is not called for nothing. Gives the index to go on at, if there are
+    /// more, and whether something was passed.
+    ///
+    /// # Errors
+    /// What `send` says.
+    pub fn pass_ahead<E>(
+        &mut self,
+        from: u32,
+        count: usize,
+        send: impl FnOnce(Ahead<'_>) -> Result<(), E>,
+    ) -> Result<(Option<u32>, bool), E> {
+        self.now = clock::now();
         let mut all = self.connections.iter_from(from);
-        let some: Vec<_> =
-            all.by_ref().take(count).map(|(id, it)| (id.parts(), it.socket.descriptor())).collect();
+        let ids: Vec<_> = all.by_ref().take(count).map(|it| it.0).collect();
         let next = all.next().map(|it| it.0.index);
-        (some, next)
+        drop(all);
+        // Where a connection stands in its pool is told with the rest, and it has no exchange.
+        let positions = Positions::default();
+        let mut resting = Vec::new();
+        let mut values = Vec::new();
+        for id in &ids {
+            let Some(connection) = self.connections.get_mut(*id) else { continue };
+            let rests = connection.is_at_rest() && connection.unsent_bytes() == 0;
+            if rests && connection.passed != Passed::Value {
+                resting.push(*id);
+                values.push(freeze_connection(*id, connection, &positions, self.now));
+            }
+        }
+        let all = ids.iter().filter_map(|id| Some((*id, self.connections.get(*id)?)));
+        let new = all.filter(|it| it.1.passed == Passed::No);
+        let descriptors: Vec<_> =
+            new.map(|(id, it)| (id.parts(), it.socket.descriptor())).collect();
+        if descriptors.is_empty() && values.is_empty() {
+            return Ok((next, false));
+        }
+        send(Ahead { descriptors, values })?;
+        for id in ids {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.passed == Passed::No {
+                connection.passed = Passed::Descriptor;
+            }
+        }
+        for id in resting {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.passed = Passed::Value;
+        }
+        Ok((next, true))
+    }
+
+    /// Of what was passed ahead nothing but descriptors counts any more.
+    pub fn forget_values_passed(&mut self) {
+        for (_, connection) in self.connections.iter_mut() {
+            if connection.passed == Passed::Value {
+                connection.passed = Passed::Descriptor;
+            }
+        }
+    }
+
+    /// Nothing that was passed ahead counts any more.
+    pub fn forget_passed(&mut self) {
+        self.connections.iter_mut().for_each(|(_, it)| it.passed = Passed::No);
     }
 
     /// Says goodbye on all connections that cannot move, and tells how many of them are left.
@@ -218,6 +369,28 @@ impl Names {
     }
 }
 
+/// Takes output out of a value if it is large.
+fn take_large_output(frozen: &mut FrozenConnection) -> Option<Vec<Bytes>> {
+    let codec = frozen.codec.as_mut()?;
+    let bytes = codec.output.iter().map(Bytes::len).sum::<usize>();
+    (bytes >= LARGE_BYTES_MIN).then(|| std::mem::take(&mut codec.output))
+}
+
+/// Output of a connection that is sent from where it is; less is copied.
+const LARGE_BYTES_MIN: usize = 16 * 1024;
+
+/// What a connection, an exchange and a connection passed ahead take as a rule.
+const CONNECTION_BYTES: usize = 256;
+const EXCHANGE_BYTES: usize = 256;
+const AHEAD_BYTES: usize = 12;
+
+/// Makes what is to be sent fit to be shared, so that it need not be copied.
+pub(super) fn seal_output(connection: &mut Connection) {
+    if let Talk::Known { codec, .. } = &mut connection.talk {
+        codec.output().seal();
+    }
+}
+
 pub(super) fn freeze_connection(
     id: ConnectionId,
     connection: &Connection,
@@ -265,7 +438,7 @@ pub(super) fn freeze_connection(
         bytes_received: connection.bytes_received,
         bytes_sent: connection.bytes_sent,
         repeatable: connection.repeatable.as_ref().map(|it| Bytes::copy_from_slice(it)),
-        pooled: positions.pooled.get(&id).copied().unwrap_or(Pooled::No),
+        pooled: positions.pooled(id),
     }
 }
 

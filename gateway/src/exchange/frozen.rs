@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use hangu_codecs::{Frozen, OwnedPart, StreamId};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{Progress, text::Text};
 use crate::{telemetry::Outcome, upstream::Pooled};
@@ -20,14 +21,59 @@ pub const VERSION: u16 = 1;
 /// All connections and exchanges of one worker.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct FrozenWorker {
-    /// The connections of either side.
+    /// What stands in front.
+    pub head: FrozenHead,
+    /// The connections of either side, but for those of [`FrozenHead::ahead`].
     pub connections: Vec<FrozenConnection>,
     /// The exchanges that join their streams.
     pub exchanges: Vec<FrozenExchange>,
+}
+
+/// What a worker has beside connections and exchanges.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct FrozenHead {
+    /// Connections whose values were passed ahead and still hold, by index and generation, those to
+    /// endpoints with where they stand in their pools. They stand in front of the others where
+    /// positions are counted.
+    pub ahead: Vec<((u32, u32), Option<Pooled>)>,
     /// Service, method and caller under which requests in flight are counted.
     pub names: Vec<[Bytes; 3]>,
     /// What is left of the budgets of retries, by place of the cluster: hundredths of a try.
     pub budgets: Vec<u64>,
+}
+
+/// All that one worker has as bytes: those of a [`FrozenWorker`], which was never made.
+#[derive(Default)]
+pub struct FrozenBytes {
+    /// The bytes, in order.
+    pub pieces: [Zeroizing<Vec<u8>>; 3],
+    /// Output that is left out there because it is large: by position among the connections there.
+    /// It is shared with the connections.
+    pub output: Vec<(u32, Vec<Bytes>)>,
+    /// Exchanges there.
+    pub exchanges: u32,
+    /// See [`Away`].
+    pub away: Away,
+}
+
+/// Reads one value after another from the bytes of a [`FrozenWorker`].
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The next value.
+    pub(super) fn take<T: Deserialize<'a>>(&mut self) -> Option<T> {
+        let (value, rest) = postcard::take_from_bytes(self.0).ok()?;
+        self.0 = rest;
+        Some(value)
+    }
+
+    /// The values of a list; `None` in the place of one that cannot be read.
+    pub(super) fn list<T: Deserialize<'a>>(&mut self) -> impl Iterator<Item = Option<T>> {
+        let count = self.take::<u64>();
+        // A list whose length cannot be read is one value that cannot.
+        let left = count.map_or(1, |it| usize::try_from(it).unwrap_or(usize::MAX));
+        (0..left).map(move |_| count.and_then(|_| self.take()))
+    }
 }
 
 /// A connection.

@@ -533,7 +533,7 @@ impl Core {
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Readers that a connection's unsent output stopped go on when no more than this is left.
-const UNSENT_LOW: usize = 256 * 1024;
+const UNSENT_LOW: usize = 64 * 1024;
 
 /// Whether `end` is the end of its direction.
 pub(super) fn is_end(end: End) -> bool {

@@ -29,13 +29,13 @@ mod thaw;
 mod trace;
 
 pub use self::core::{Core, Settings, Work};
-pub use freeze::{Descriptor, Frozen, Taken};
-pub use frozen::{Away, FrozenWorker, VERSION as FROZEN_VERSION};
+pub use freeze::{Ahead, Descriptor, Frozen, Taken};
+pub use frozen::{Away, FrozenBytes, FrozenConnection, FrozenWorker, VERSION as FROZEN_VERSION};
 pub use hold::{Held, Holding, Unresponsive, hold, settle_letters};
 pub use live::{write_all, yield_once};
 pub use reload::Update;
 pub use remote::{Between, Letter, PostOffice};
-pub use thaw::{Inert, Places, Plan, RefusedThaw};
+pub use thaw::{Inert, Places, Plan, RefusedThaw, heir};
 
 use std::{rc::Rc, time::Duration};
 

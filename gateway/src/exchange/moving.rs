@@ -21,14 +21,13 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Core, ExchangeId, Letter, Peer, Upstream,
-    freeze::{Names, Positions, freeze_connection},
+    freeze::{Names, Positions, freeze_connection, seal_output},
     frozen::{FrozenConnection, FrozenExchange, FrozenPeer, FrozenUpstream},
     thaw::Plan,
 };
 use crate::{
     clock,
     connection::{Blocked, Connection, ConnectionId, Side, State},
-    io::Socket,
     telemetry::RpcSeries,
 };
 
@@ -139,6 +138,7 @@ impl Core {
         places: &[ExchangeId],
     ) -> Option<(FrozenConnection, OwnedFd, Vec<FrozenExchange>, Vec<[bytes::Bytes; 3]>)> {
         self.now = clock::now();
+        seal_output(self.connections.get_mut(id)?);
         let connection = self.connections.get(id)?;
         let Side::Downstream { listener } = connection.side else { return None };
         let streams: Vec<_> = connection.streams().collect();
@@ -201,10 +201,8 @@ impl Core {
         let plan = Plan::here(&self.snapshot, self.settings.workers);
         let positions: Vec<_> = places.iter().map(|it| it.parts()).collect();
         let exchange_at = |at: u32| positions.get(at as usize).copied().unwrap_or((u32::MAX, 0));
-        let socket = Socket::adopt(TcpStream::from(descriptor), self.settings.driver);
-        let thawed = socket
-            .ok()
-            .and_then(|socket| self.thaw_connection(connection, socket, &plan, &exchange_at).ok());
+        let descriptor = TcpStream::from(descriptor);
+        let thawed = self.thaw_connection(&connection, descriptor, &plan.places, &exchange_at).ok();
         let mut places = places.into_iter();
         for (exchange, place) in exchanges.into_iter().zip(places.by_ref()) {
             let ids: Vec<_> = thawed.into_iter().collect();

@@ -104,7 +104,12 @@ impl Core {
 
     /// Whether a connection has so much to write that whoever fills it must wait.
     fn is_behind(&mut self, id: ConnectionId) -> bool {
-        self.connections.get_mut(id).is_some_and(|it| it.unsent_bytes() > UNSENT_HIGH)
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let high = match connection.protocol() {
+            Some(protocol) if !is_exclusive(protocol) => UNSENT_SHARED_HIGH,
+            Some(_) | None => UNSENT_HIGH,
+        };
+        connection.unsent_bytes() > high
     }
 
     /// Stops reading `reader` while `writer` has too much to write.
@@ -328,9 +333,13 @@ fn ends(part: &Part<'_>) -> bool {
     }
 }
 
-/// Unsent output of a connection at which those who fill it are not read for a while. Bounds what
-/// a connection holds, and what a swap of the binary has to carry.
-const UNSENT_HIGH: usize = 1024 * 1024;
+/// Unsent output of a connection at which whoever fills it is not read for a while. Bounds what a
+/// connection holds, and what a swap of the binary has to carry; the kernel holds some megabytes
+/// more.
+const UNSENT_HIGH: usize = 256 * 1024;
+
+/// The same of a connection that many streams share: so much is written at once under load.
+const UNSENT_SHARED_HIGH: usize = 1024 * 1024;
 
 /// Unsent answers of multiplexed upstreams at which their client is given up: it does not take
 /// what it asked for. Two of the largest RPC frames.

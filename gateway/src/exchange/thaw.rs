@@ -3,15 +3,15 @@
 
 use std::{fmt, net::TcpStream, rc::Rc};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hangu_codecs::{Protocol, ThawError, Time};
 use rustc_hash::FxHashMap;
 
 use super::{
     Core, Exchange, ExchangeId, NEVER, Peer, Upstream, Work,
     frozen::{
-        Away, FrozenBlocked, FrozenConnection, FrozenExchange, FrozenPeer, FrozenSeries,
-        FrozenSide, FrozenState, FrozenUpstream, FrozenWorker,
+        Away, FrozenBlocked, FrozenConnection, FrozenExchange, FrozenHead, FrozenPeer,
+        FrozenSeries, FrozenSide, FrozenState, FrozenUpstream, FrozenWorker, Reader,
     },
     live,
 };
@@ -21,6 +21,7 @@ use crate::{
     io::Socket,
     snapshot::{ClusterPlace, Snapshot},
     telemetry::{RpcNamed, RpcSeries},
+    upstream::Pooled,
 };
 
 /// Where the places of the old owner are now.
@@ -67,6 +68,11 @@ pub struct OldWorker {
     pub away: FxHashMap<(u32, u32), u32>,
 }
 
+/// Which of the new workers takes over what an old one had.
+pub fn heir(old: usize, workers: usize) -> usize {
+    old % workers.max(1)
+}
+
 impl Plan {
     /// Everything is where it is: between workers of one process.
     pub(super) fn here(snapshot: &Snapshot, workers: usize) -> Self {
@@ -87,7 +93,7 @@ impl Plan {
     pub fn new(places: Places, old: Vec<(u32, Away)>, workers: usize) -> Self {
         let mut first = vec![0_u32; workers.max(1)];
         let plan = old.into_iter().enumerate().map(|(index, (exchanges, away))| {
-            let heir = index % workers.max(1);
+            let heir = heir(index, workers);
             let first_exchange = first.get(heir).copied().unwrap_or(0);
             if let Some(first) = first.get_mut(heir) {
                 *first = first.saturating_add(exchanges);
@@ -140,9 +146,37 @@ fn name(id: (u32, u32), peer: &dyn fmt::Display) -> String {
 pub struct Inert {
     connections: Vec<ConnectionId>,
     exchanges: Vec<ExchangeId>,
+    /// Connections that came ahead, by their old worker and their name there. They count nowhere
+    /// yet, for they may have changed or be gone when the rest comes.
+    ahead: FxHashMap<(u32, (u32, u32)), ConnectionId>,
 }
 
 impl Core {
+    /// Takes connections of an old worker that may change or end before the rest comes.
+    ///
+    /// # Errors
+    /// See [`RefusedThaw`]; the worker is of no use then.
+    pub fn thaw_ahead(
+        &mut self,
+        worker: u32,
+        values: Vec<FrozenConnection>,
+        places: &Places,
+        mut socket: impl FnMut((u32, u32)) -> Option<TcpStream>,
+    ) -> Result<(), RefusedThaw> {
+        self.now = clock::now();
+        for frozen in values {
+            let name = (worker, frozen.id);
+            match self.inert.ahead.get(&name).copied() {
+                Some(id) => self.change_inert(id, &frozen, places)?,
+                None => {
+                    let id = self.adopt(&frozen, socket(frozen.id), places)?;
+                    self.inert.ahead.insert(name, id);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Takes over the connections and exchanges of an old worker. They do nothing until
     /// [`Core::begin_thawed`].
     ///
@@ -150,44 +184,114 @@ impl Core {
     /// See [`RefusedThaw`]; the worker is of no use then.
     pub fn thaw(
         &mut self,
+        worker: u32,
         frozen: FrozenWorker,
         plan: &Plan,
-        mut socket: impl FnMut((u32, u32)) -> Option<TcpStream>,
+        socket: impl FnMut((u32, u32)) -> Option<TcpStream>,
     ) -> Result<(usize, usize), RefusedThaw> {
+        let FrozenWorker { head, connections, exchanges } = frozen;
+        let connections = connections.into_iter().map(Some);
+        let ids = self.thaw_connections(worker, &head.ahead, connections, plan, socket)?;
+        self.thaw_exchanges(&head, exchanges.into_iter().map(Some), &ids, plan)
+    }
+
+    /// Does the same from the bytes of a [`FrozenWorker`], with the large output that was left out.
+    ///
+    /// # Errors
+    /// See [`RefusedThaw`]; the worker is of no use then.
+    pub fn thaw_bytes(
+        &mut self,
+        worker: u32,
+        bytes: &[u8],
+        output: Vec<(u32, Bytes)>,
+        plan: &Plan,
+        socket: impl FnMut((u32, u32)) -> Option<TcpStream>,
+    ) -> Result<(usize, usize), RefusedThaw> {
+        let mut reader = Reader(bytes);
+        let head = reader.take::<FrozenHead>().ok_or(RefusedThaw::Damaged)?;
+        let mut output = output.into_iter().peekable();
+        let with_output = |(frozen, at): (Option<FrozenConnection>, u32)| {
+            let mut frozen = frozen?;
+            if let Some((_, bytes)) = output.next_if(|it| it.0 == at) {
+                frozen.codec.as_mut()?.output.push(bytes);
+            }
+            Some(frozen)
+        };
+        let connections = reader.list().zip(0..).map(with_output);
+        let ids = self.thaw_connections(worker, &head.ahead, connections, plan, socket)?;
+        let counts = self.thaw_exchanges(&head, reader.list(), &ids, plan)?;
+        if reader.0.is_empty() { Ok(counts) } else { Err(RefusedThaw::Damaged) }
+    }
+
+    fn thaw_connections(
+        &mut self,
+        worker: u32,
+        ahead: &[((u32, u32), Option<Pooled>)],
+        connections: impl Iterator<Item = Option<FrozenConnection>>,
+        plan: &Plan,
+        mut socket: impl FnMut((u32, u32)) -> Option<TcpStream>,
+    ) -> Result<Vec<ConnectionId>, RefusedThaw> {
         self.now = clock::now();
-        let mut inert = std::mem::take(&mut self.inert);
-        let first_exchange = u32::try_from(inert.exchanges.len()).unwrap_or(u32::MAX);
-        let FrozenWorker { connections, exchanges, names, budgets } = frozen;
-        let mut ids: Vec<ConnectionId> = Vec::with_capacity(connections.len());
+        let places = &plan.places;
+        let first_exchange = u32::try_from(self.inert.exchanges.len()).unwrap_or(u32::MAX);
+        let exchange_at = |at: u32| (first_exchange.saturating_add(at), 0);
+        let mut ids = Vec::with_capacity(ahead.len() * 2);
+        for (name, pooled) in ahead {
+            let id = self.inert.ahead.remove(&(worker, *name)).ok_or(RefusedThaw::Damaged)?;
+            if let Some(pooled) = pooled {
+                self.put_in_pool(id, *pooled);
+            }
+            ids.push(id);
+        }
         let mut blocked = Vec::new();
         for frozen in connections {
-            let text = || name(frozen.id, &frozen.peer);
-            let stream = socket(frozen.id).ok_or_else(|| RefusedThaw::NoDescriptor(text()))?;
-            let socket = Socket::adopt(stream, self.settings.driver)
-                .map_err(|error| RefusedThaw::Socket(text(), error))?;
+            let frozen = frozen.ok_or(RefusedThaw::Damaged)?;
             if let Some(by) = frozen.blocked {
                 blocked.push((ids.len(), by));
             }
-            let exchange_at = |at: u32| (first_exchange.saturating_add(at), 0);
-            ids.push(self.thaw_connection(frozen, socket, plan, &exchange_at)?);
+            let id = match self.inert.ahead.remove(&(worker, frozen.id)) {
+                Some(id) => {
+                    self.change_inert(id, &frozen, places)?;
+                    id
+                }
+                None => self.adopt(&frozen, socket(frozen.id), places)?,
+            };
+            self.join_thawed(id, &frozen, &exchange_at);
+            ids.push(id);
         }
         for (at, by) in blocked {
             let Some(reader) = ids.get(at).copied() else { continue };
             self.thaw_blocked(reader, by, &ids)?;
         }
-        for frozen in exchanges {
-            let id = self.thaw_exchange(frozen, plan, &ids, &names, None)?;
-            inert.exchanges.push(id);
+        // What is left ended since it was passed.
+        let gone: Vec<_> = self.inert.ahead.extract_if(|it, _| it.0 == worker).collect();
+        for (_, id) in gone {
+            self.uncount_connection(id);
+            self.connections.remove(id);
         }
-        let counts = (ids.len(), inert.exchanges.len() - first_exchange as usize);
-        inert.connections.extend(ids);
-        self.inert = inert;
-        for (then, tokens) in (0..).zip(budgets) {
+        self.inert.connections.extend(&ids);
+        Ok(ids)
+    }
+
+    fn thaw_exchanges(
+        &mut self,
+        head: &FrozenHead,
+        exchanges: impl Iterator<Item = Option<FrozenExchange>>,
+        ids: &[ConnectionId],
+        plan: &Plan,
+    ) -> Result<(usize, usize), RefusedThaw> {
+        let first = self.inert.exchanges.len();
+        for frozen in exchanges {
+            let frozen = frozen.ok_or(RefusedThaw::Damaged)?;
+            let id = self.thaw_exchange(frozen, plan, ids, &head.names, None)?;
+            self.inert.exchanges.push(id);
+        }
+        for (then, tokens) in (0..).zip(&head.budgets) {
             if let Some(cluster) = plan.places.cluster(then) {
-                self.endpoints.set_budget(cluster, tokens);
+                self.endpoints.set_budget(cluster, *tokens);
             }
         }
-        Ok(counts)
+        Ok((ids.len(), self.inert.exchanges.len() - first))
     }
 
     /// Lets go of what was thawed without a word to anyone: it is another process's.
@@ -198,74 +302,114 @@ impl Core {
         self.exchanges = Slab::default();
     }
 
+    /// A connection that another worker of this process had.
     pub(super) fn thaw_connection(
         &mut self,
-        frozen: FrozenConnection,
-        socket: Socket,
-        plan: &Plan,
+        frozen: &FrozenConnection,
+        descriptor: TcpStream,
+        places: &Places,
         exchange_at: &dyn Fn(u32) -> (u32, u32),
     ) -> Result<ConnectionId, RefusedThaw> {
-        let now = self.now;
-        let nowhere = || RefusedThaw::NoPlace(name(frozen.id, &frozen.peer));
-        let side = match frozen.side {
-            FrozenSide::Downstream(listener) => {
-                Side::Downstream { listener: plan.places.listener(listener).ok_or_else(nowhere)? }
-            }
-            FrozenSide::Upstream(cluster, endpoint) => {
-                let (cluster, endpoint) =
-                    plan.places.endpoint(cluster, endpoint).ok_or_else(nowhere)?;
-                Side::Upstream { cluster, endpoint }
-            }
-        };
-        let limits = match side {
-            Side::Downstream { listener } => self.snapshot.downstream_limits(listener),
-            Side::Upstream { cluster, .. } => self.snapshot.upstream_limits(cluster),
-        };
-        let talk = match &frozen.codec {
-            None => Talk::Unknown,
-            Some(state) => {
-                let refused = |error| RefusedThaw::Codec(name(frozen.id, &frozen.peer), error);
-                let codec = Protocol::thaw(state, limits, now).map_err(refused)?;
-                let protocol = Protocol::find(&state.protocol)
-                    .ok_or_else(|| refused(ThawError::UnknownProtocol))?;
-                Talk::Known { protocol, codec }
-            }
-        };
-        let mut connection = Connection::new(side, frozen.peer, socket, talk, now);
-        connection.state = match frozen.state {
-            FrozenState::Open => State::Open,
-            FrozenState::Flushing => State::Flushing,
-            FrozenState::Lingering(left) => State::Lingering { until: after(now, left) },
-        };
-        connection.input = BytesMut::from(&frozen.input[..]);
-        connection.read_bytes = connection.read_bytes.max(frozen.read_bytes);
-        for (stream, exchange) in frozen.streams {
-            connection.join(stream, exchange_at(exchange));
-        }
-        connection.input_ended = frozen.input_ended;
-        connection.output_shut = frozen.output_shut;
-        connection.active_at = before(now, frozen.active);
-        connection.head_since = frozen.head_since.map(|it| before(now, it));
-        connection.since = before(now, frozen.since);
-        connection.bytes_received = frozen.bytes_received;
-        connection.bytes_sent = frozen.bytes_sent;
-        connection.repeatable = frozen.repeatable.map(|it| Box::new(it.to_vec()));
+        let id = self.adopt(frozen, Some(descriptor), places)?;
+        self.join_thawed(id, frozen, exchange_at);
+        Ok(id)
+    }
+
+    /// A connection from its value and its descriptor, without exchanges and in no pool.
+    fn adopt(
+        &mut self,
+        frozen: &FrozenConnection,
+        descriptor: Option<TcpStream>,
+        places: &Places,
+    ) -> Result<ConnectionId, RefusedThaw> {
+        let text = || name(frozen.id, &frozen.peer);
+        let stream = descriptor.ok_or_else(|| RefusedThaw::NoDescriptor(text()))?;
+        let socket = Socket::adopt(stream, self.settings.driver)
+            .map_err(|error| RefusedThaw::Socket(text(), error))?;
+        let side = thaw_side(frozen, places)?;
+        let mut connection = Connection::new(side, frozen.peer, socket, Talk::Unknown, self.now);
+        fill_in(&mut connection, frozen, &self.snapshot, self.now)?;
         let id = self.connections.insert(connection);
-        match side {
-            Side::Downstream { listener } => {
+        self.count_connection(id);
+        Ok(id)
+    }
+
+    /// Gives a connection that came ahead the value that it has come to have.
+    fn change_inert(
+        &mut self,
+        id: ConnectionId,
+        frozen: &FrozenConnection,
+        places: &Places,
+    ) -> Result<(), RefusedThaw> {
+        let side = thaw_side(frozen, places)?;
+        let connection = self.connections.get_mut(id).ok_or(RefusedThaw::Damaged)?;
+        let is_elsewhere = connection.side != side;
+        if is_elsewhere {
+            self.uncount_connection(id);
+        }
+        let connection = self.connections.get_mut(id).ok_or(RefusedThaw::Damaged)?;
+        connection.side = side;
+        fill_in(connection, frozen, &self.snapshot, self.now)?;
+        if is_elsewhere {
+            self.count_connection(id);
+        }
+        Ok(())
+    }
+
+    /// Joins the streams of a connection to their exchanges, and puts it where it stood in its pool.
+    fn join_thawed(
+        &mut self,
+        id: ConnectionId,
+        frozen: &FrozenConnection,
+        exchange_at: &dyn Fn(u32) -> (u32, u32),
+    ) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            for (stream, exchange) in &frozen.streams {
+                connection.join(*stream, exchange_at(*exchange));
+            }
+        }
+        self.put_in_pool(id, frozen.pooled);
+    }
+
+    fn put_in_pool(&mut self, id: ConnectionId, pooled: Pooled) {
+        if let Some(Side::Upstream { cluster, endpoint }) =
+            self.connections.get(id).map(|it| it.side)
+            && let Some(pool) = self.endpoints.pool(cluster, endpoint)
+        {
+            pool.adopt(id, pooled);
+        }
+    }
+
+    /// Counts a connection where connections are counted.
+    fn count_connection(&self, id: ConnectionId) {
+        match self.connections.get(id).map(|it| it.side) {
+            None => {}
+            Some(Side::Downstream { listener }) => {
                 self.counters.listener(listener).connections_active.increment();
                 self.load.adopt(listener, self.settings.worker);
             }
-            Side::Upstream { cluster, endpoint } => {
+            Some(Side::Upstream { cluster, endpoint }) => {
                 self.counters.cluster(cluster).connections_active.increment();
                 self.counters.endpoint(cluster, endpoint).connections_active.increment();
                 self.load.adopt_upstream(cluster);
-                if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
-                    pool.adopt(id, frozen.pooled);
-                }
             }
         }
-        Ok(id)
+    }
+
+    /// Takes back [`Core::count_connection`].
+    fn uncount_connection(&self, id: ConnectionId) {
+        match self.connections.get(id).map(|it| it.side) {
+            None => {}
+            Some(Side::Downstream { listener }) => {
+                self.counters.listener(listener).connections_active.decrement();
+                self.load.leave(listener, self.settings.worker);
+            }
+            Some(Side::Upstream { cluster, endpoint }) => {
+                self.counters.cluster(cluster).connections_active.decrement();
+                self.counters.endpoint(cluster, endpoint).connections_active.decrement();
+                self.load.close_upstream(cluster);
+            }
+        }
     }
 
     fn thaw_blocked(
@@ -296,7 +440,7 @@ impl Core {
         frozen: FrozenExchange,
         plan: &Plan,
         ids: &[ConnectionId],
-        names: &[[bytes::Bytes; 3]],
+        names: &[[Bytes; 3]],
         place: Option<ExchangeId>,
     ) -> Result<ExchangeId, RefusedThaw> {
         let now = self.now;
@@ -411,7 +555,7 @@ impl Core {
     /// Sets what was thawed to work, those first on which something is under way.
     pub fn begin_thawed(&mut self) {
         self.now = clock::now();
-        let Inert { mut connections, exchanges } = std::mem::take(&mut self.inert);
+        let Inert { connections, exchanges, .. } = std::mem::take(&mut self.inert);
         for id in &connections {
             let Some(connection) = self.connections.get_mut(*id) else { continue };
             if connection.unsent_bytes() > 0 || connection.state == State::Flushing {
@@ -435,12 +579,13 @@ impl Core {
         }
         self.work_off();
         self.write_batch();
-        connections.retain(|id| self.connections.get(*id).is_some());
-        connections.sort_by_key(|id| {
-            self.connections.get(*id).is_none_or(|it| it.in_flight() == 0 && it.input.is_empty())
+        let (mut first, rest): (Vec<_>, Vec<_>) = connections.into_iter().partition(|id| {
+            let connection = self.connections.get(*id);
+            connection.is_some_and(|it| it.in_flight() > 0 || !it.input.is_empty())
         });
+        first.extend(rest);
         if let Some(work) = self.this.upgrade() {
-            monoio::spawn(read_some_after_others(work, connections));
+            monoio::spawn(read_some_after_others(work, first));
         }
     }
 
@@ -453,6 +598,58 @@ impl Core {
             monoio::spawn(live::read_all(work, id, socket));
         }
     }
+}
+
+/// Whose a connection is, by the places here.
+fn thaw_side(frozen: &FrozenConnection, places: &Places) -> Result<Side, RefusedThaw> {
+    let side = match frozen.side {
+        FrozenSide::Downstream(listener) => {
+            places.listener(listener).map(|listener| Side::Downstream { listener })
+        }
+        FrozenSide::Upstream(cluster, endpoint) => places
+            .endpoint(cluster, endpoint)
+            .map(|(cluster, endpoint)| Side::Upstream { cluster, endpoint }),
+    };
+    side.ok_or_else(|| RefusedThaw::NoPlace(name(frozen.id, &frozen.peer)))
+}
+
+/// Gives a connection the value that it had with its old owner, but for its exchanges.
+fn fill_in(
+    connection: &mut Connection,
+    frozen: &FrozenConnection,
+    snapshot: &Snapshot,
+    now: Time,
+) -> Result<(), RefusedThaw> {
+    let limits = match connection.side {
+        Side::Downstream { listener } => snapshot.downstream_limits(listener),
+        Side::Upstream { cluster, .. } => snapshot.upstream_limits(cluster),
+    };
+    connection.talk = match &frozen.codec {
+        None => Talk::Unknown,
+        Some(state) => {
+            let refused = |error| RefusedThaw::Codec(name(frozen.id, &frozen.peer), error);
+            let codec = Protocol::thaw(state, limits, now).map_err(refused)?;
+            let protocol = Protocol::find(&state.protocol)
+                .ok_or_else(|| refused(ThawError::UnknownProtocol))?;
+            Talk::Known { protocol, codec }
+        }
+    };
+    connection.state = match frozen.state {
+        FrozenState::Open => State::Open,
+        FrozenState::Flushing => State::Flushing,
+        FrozenState::Lingering(left) => State::Lingering { until: after(now, left) },
+    };
+    connection.input = BytesMut::from(&frozen.input[..]);
+    connection.read_bytes = connection.read_bytes.max(frozen.read_bytes);
+    connection.input_ended = frozen.input_ended;
+    connection.output_shut = frozen.output_shut;
+    connection.active_at = before(now, frozen.active);
+    connection.head_since = frozen.head_since.map(|it| before(now, it));
+    connection.since = before(now, frozen.since);
+    connection.bytes_received = frozen.bytes_received;
+    connection.bytes_sent = frozen.bytes_sent;
+    connection.repeatable = frozen.repeatable.as_ref().map(|it| Box::new(it.to_vec()));
+    Ok(())
 }
 
 /// Begins to read connections, some at a time, so that those which are read already have their

@@ -241,7 +241,7 @@ fn freeze(held: &[Held]) -> Result<Vec<Frozen>, ReliefError> {
         let (write, wrote) = channel();
         worker.order(move |core| {
             let frozen = core.freeze();
-            let descriptors = core.descriptors(0, usize::MAX).0.into_iter();
+            let descriptors = core.descriptors();
             let descriptors: io::Result<FxHashMap<_, _>> =
                 descriptors.map(|(id, it)| Ok((id, it.try_clone_to_owned()?))).collect();
             let _ = write.send(descriptors.map(|descriptors| Frozen {
@@ -271,13 +271,13 @@ fn thaw(
     let plan = Arc::new(Plan::new(same_places(roster), old.collect(), heirs.len()));
     let (tell, told) = channel();
     let mut answers = Vec::new();
-    for (frozen, old) in frozen.into_iter().zip(&plan.workers) {
+    for ((worker, frozen), old) in (0..).zip(frozen).zip(&plan.workers) {
         let heir = heirs.get(old.heir).ok_or(Unresponsive)?;
         let Frozen { state, mut descriptors, .. } = frozen;
         let (plan, tell) = (Arc::clone(&plan), tell.clone());
         heir.order(move |core| {
             let socket = |id: (u32, u32)| descriptors.remove(&id).map(TcpStream::from);
-            let thawed = core.thaw(state, &plan, socket).map_err(|error| error.to_string());
+            let thawed = core.thaw(worker, state, &plan, socket).map_err(|error| error.to_string());
             // Whoever waits gives up after a while.
             let _ = tell.send(thawed);
         });

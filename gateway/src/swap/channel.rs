@@ -178,19 +178,21 @@ impl Channel {
         end: Time,
     ) -> Result<(), ChannelError> {
         while bytes > 0 {
-            let (start, step) = (into.len(), bytes.min(STEP_BYTES));
-            into.resize(start + step, 0);
-            let room = into.get_mut(start..).unwrap_or_default();
+            let step = bytes.min(STEP_BYTES);
+            into.reserve(step);
+            let room = into.spare_capacity_mut().get_mut(..step).unwrap_or_default();
             let received = match recv(&self.stream, room, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Err(ChannelError::Gone),
-                Ok((received, _)) => received,
+                Ok(((received, _), _)) => received.len(),
                 Err(error) => {
-                    into.truncate(start);
                     self.wait_after(error, PollFlags::IN, end)?;
                     continue;
                 }
             };
-            into.truncate(start + received);
+            if received == 0 {
+                return Err(ChannelError::Gone);
+            }
+            // SAFETY: the kernel wrote so many bytes behind those that were there.
+            unsafe { into.set_len(into.len() + received) };
             bytes -= received;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::{
     fs::{self, DirBuilder, Permissions},
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::{
             fs::{DirBuilderExt, PermissionsExt},
             net::UnixListener,
@@ -18,18 +18,19 @@ use std::{
 };
 
 use hangu_codecs::Time;
-use rustc_hash::FxHashSet;
-use zeroize::Zeroizing;
+use bytes::Bytes;
 
 use super::{
     channel::{Channel, ChannelError, DESCRIPTORS_MAX},
-    message::{Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome},
+    message::{
+        Ahead, Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome, Worker,
+    },
     owner::{Event, Predecessor},
     report::{Phase, Report, Stopwatch, micros},
 };
 use crate::{
     clock,
-    exchange::{self, Away, Held, Taken, settle_letters},
+    exchange::{self, FrozenBytes, Held, Taken, settle_letters},
     start::Handle,
 };
 
@@ -261,9 +262,7 @@ struct Giving<'a> {
 /// A worker that is held, with what it had.
 struct Frozen {
     held: Held,
-    exchanges: u32,
-    away: Away,
-    state: Zeroizing<Vec<u8>>,
+    state: FrozenBytes,
     /// Connections whose descriptors were not passed ahead.
     late: Vec<((u32, u32), RawFd)>,
 }
@@ -287,7 +286,7 @@ impl Giving<'_> {
         let taken = Taken { protocols: hello.protocols };
         report.cut = self.drain(&taken);
         self.note(&mut watch, &mut report, Phase::Drain);
-        let mut ahead = vec![FxHashSet::default(); self.handle.workers()];
+        self.order_all(exchange::Core::forget_passed);
         for _ in 0..FREEZES_MAX {
             let version = self.handle.version();
             self.say(&channel, &Message::Learnt(self.handle.learnt()), "sending endpoints")?;
@@ -296,7 +295,9 @@ impl Giving<'_> {
                 STEP_WAIT,
                 "waiting for the new process to take the endpoints",
             )?;
-            self.pass_ahead(&channel, &mut ahead)?;
+            // Places of endpoints may be others than the last time.
+            self.order_all(exchange::Core::forget_values_passed);
+            self.pass_ahead(&channel)?;
             self.settle_dials(&taken);
             self.note(&mut watch, &mut report, Phase::Ahead);
             let at = clock::now();
@@ -304,7 +305,7 @@ impl Giving<'_> {
             if self.handle.version() != version {
                 continue;
             }
-            let frozen = freeze(held, &mut ahead)?;
+            let frozen = freeze(held)?;
             self.note(&mut watch, &mut report, Phase::Freeze);
             let owner = Predecessor::Serving.hold();
             let offered = offer(&channel, at, &frozen);
@@ -442,40 +443,36 @@ impl Giving<'_> {
         sum
     }
 
-    /// Passes the descriptors of connections that were not passed yet, while the workers serve:
-    /// a worker sends some in a turn, and has its own work in between.
-    fn pass_ahead(
-        &self,
-        channel: &Channel,
-        ahead: &mut [FxHashSet<(u32, u32)>],
-    ) -> Result<(), Refusal> {
-        const DOING: &str = "passing descriptors ahead";
-        for (worker, passed) in ahead.iter_mut().enumerate() {
+    fn order_all(&self, order: fn(&mut exchange::Core)) {
+        (0..self.handle.workers()).for_each(|worker| {
+            self.handle.order(worker, order);
+        });
+    }
+
+    /// Passes descriptors of connections, and the values of those at rest, while the workers serve:
+    /// a worker sends some in a turn, and has its own work in between. What changes after that is
+    /// passed once more when all stand still.
+    fn pass_ahead(&self, channel: &Channel) -> Result<(), Refusal> {
+        const DOING: &str = "passing connections ahead";
+        for worker in 0..self.handle.workers() {
             let mut from = Some(0);
             while let Some(index) = from {
                 let (answer, answers) = std::sync::mpsc::channel();
                 let own = channel.again().map_err(broken(DOING))?;
-                let known = std::mem::take(passed);
                 self.handle.order(worker, move |core| {
-                    let (all, next) = core.descriptors(index, DESCRIPTORS_MAX);
-                    let some: Vec<_> = all.iter().filter(|it| !known.contains(&it.0)).collect();
-                    let names: Vec<_> = some.iter().map(|it| (worker as u32, it.0)).collect();
-                    let descriptors: Vec<_> = some.iter().map(|it| it.1).collect();
-                    let ids: Vec<_> = names.iter().map(|it| it.1).collect();
-                    let sent = match ids.is_empty() {
-                        true => Ok(()),
+                    let passed = core.pass_ahead(index, DESCRIPTORS_MAX, |it| {
+                        let (names, descriptors): (Vec<_>, Vec<_>) =
+                            it.descriptors.into_iter().unzip();
+                        let ahead = Ahead { worker: worker as u32, names, values: it.values };
                         // The other side has taken all before, so there is room and no wait.
-                        false => own.send(&Message::Ahead(names), &descriptors, AHEAD_WAIT),
-                    };
-                    let _ = answer.send((known, ids, sent, next));
+                        own.send(&Message::Ahead(ahead), &descriptors, AHEAD_WAIT)
+                    });
+                    let _ = answer.send(passed);
                 });
-                let (known, ids, sent, next) = answered(&answers)?;
-                *passed = known;
-                sent.map_err(broken(DOING))?;
-                if !ids.is_empty() {
+                let (next, has_passed) = answered(&answers)?.map_err(broken(DOING))?;
+                if has_passed {
                     expect_received(channel, STEP_WAIT, DOING)?;
                 }
-                passed.extend(ids);
                 from = next;
             }
         }
@@ -521,25 +518,15 @@ fn expect_received(channel: &Channel, wait: Duration, doing: &'static str) -> Re
 }
 
 /// Lets all workers, which are held, write what they have; at once, each on its own core.
-fn freeze(held: Vec<Held>, ahead: &mut [FxHashSet<(u32, u32)>]) -> Result<Vec<Frozen>, Refusal> {
+fn freeze(held: Vec<Held>) -> Result<Vec<Frozen>, Refusal> {
     let mut written = Vec::with_capacity(held.len());
-    for (held, passed) in held.iter().zip(ahead) {
+    for held in &held {
         let (write, wrote) = channel();
-        let passed = std::mem::take(passed);
         held.order(move |core| {
-            let frozen = core.freeze();
-            let room = frozen.state.connections.len() * CONNECTION_BYTES;
-            let state = postcard::to_extend(&frozen.state, Vec::with_capacity(room));
-            let state = state.map(Zeroizing::new);
-            let late: Vec<_> = core
-                .descriptors(0, usize::MAX)
-                .0
-                .into_iter()
-                .filter(|it| !passed.contains(&it.0))
-                .map(|(id, it)| (id, std::os::fd::AsRawFd::as_raw_fd(&it)))
-                .collect();
-            let exchanges = frozen.state.exchanges.len() as u32;
-            let _ = write.send((exchanges, frozen.away, state, late));
+            let state = core.freeze_rest();
+            let late = core.late_descriptors();
+            let late: Vec<_> = late.map(|(id, it)| (id, it.as_raw_fd())).collect();
+            let _ = write.send((state, late));
         });
         written.push(wrote);
     }
@@ -547,10 +534,10 @@ fn freeze(held: Vec<Held>, ahead: &mut [FxHashSet<(u32, u32)>]) -> Result<Vec<Fr
     let mut all = Vec::with_capacity(held.len());
     for (held, wrote) in held.into_iter().zip(written) {
         held.answer(PAUSE_MAX).map_err(|_| refused())?;
-        let (exchanges, away, state, late) = wrote.try_recv().map_err(|_| refused())?;
+        let (state, late) = wrote.try_recv().map_err(|_| refused())?;
         let state = state
             .map_err(|_| Refusal::Broken("writing a worker's state", ChannelError::Malformed))?;
-        all.push(Frozen { held, exchanges, away, state, late });
+        all.push(Frozen { held, state, late });
     }
     Ok(all)
 }
@@ -562,22 +549,29 @@ fn offer(channel: &Channel, at: Time, frozen: &[Frozen]) -> Result<Counts, Refus
     const WAITING: &str = "waiting for the new process to thaw";
     let end = at.after(PAUSE_MAX);
     let left = || end.until(clock::now());
-    let workers = frozen.iter().map(|it| (it.exchanges, it.away.clone())).collect();
+    let workers = frozen.iter().map(|it| (it.state.exchanges, it.state.away.clone())).collect();
     let send = |message: &Message, descriptors: &[BorrowedFd<'_>]| {
         channel.send(message, descriptors, left()).map_err(broken(DOING))
     };
     send(&Message::Frozen(FrozenAt { at: at.as_micros(), workers }), &[])?;
     for (worker, it) in (0..).zip(frozen) {
         for some in it.late.chunks(DESCRIPTORS_MAX) {
-            let names = some.iter().map(|it| (worker, it.0)).collect();
+            let names = some.iter().map(|it| it.0).collect();
             // SAFETY: the worker that owns these descriptors is held, and lets none go meanwhile.
             let borrow = |fd: RawFd| unsafe { BorrowedFd::borrow_raw(fd) };
             let descriptors: Vec<_> = some.iter().map(|it| borrow(it.1)).collect();
-            send(&Message::Ahead(names), &descriptors)?;
+            send(&Message::Ahead(Ahead { worker, names, values: Vec::new() }), &descriptors)?;
             expect_received(channel, left(), DOING)?;
         }
-        send(&Message::Worker(worker, it.state.len() as u64), &[])?;
-        channel.send_bytes(&it.state, left()).map_err(broken(DOING))?;
+        let FrozenBytes { pieces, output, .. } = &it.state;
+        let bytes = pieces.iter().map(|it| it.len() as u64).sum();
+        let large = |it: &[Bytes]| it.iter().map(|it| it.len() as u64).sum();
+        let large = output.iter().map(|(at, pieces)| (*at, large(pieces))).collect();
+        send(&Message::Worker(Worker { worker, bytes, output: large }), &[])?;
+        let pieces = pieces.iter().map(|it| &it[..]);
+        for piece in pieces.chain(output.iter().flat_map(|it| &it.1).map(|it| &it[..])) {
+            channel.send_bytes(piece, left()).map_err(broken(DOING))?;
+        }
     }
     send(&Message::Thaw, &[])?;
     match hear(channel, left(), WAITING)? {
@@ -585,9 +579,6 @@ fn offer(channel: &Channel, at: Time, frozen: &[Frozen]) -> Result<Counts, Refus
         _ => Err(Refusal::Broken(WAITING, ChannelError::Malformed)),
     }
 }
-
-/// Bytes that a connection in a snapshot takes as a rule, its share of exchanges included.
-const CONNECTION_BYTES: usize = 256;
 
 /// The new program gets this long to start and to check its configuration. DNS is not part of it.
 const START_WAIT: Duration = Duration::from_secs(30);

@@ -20,7 +20,10 @@ use hangu_config::Origin;
 use serde::{Deserialize, Serialize};
 
 use super::report::Report;
-use crate::{exchange::Away, snapshot::Learnt};
+use crate::{
+    exchange::{Away, FrozenConnection},
+    snapshot::Learnt,
+};
 
 /// Version of this conversation. A successor of another one is refused; the layouts of what is
 /// frozen have versions of their own.
@@ -59,14 +62,14 @@ pub(super) enum Message {
     Prepared,
     /// What was learnt while running.
     Learnt(Learnt),
-    /// Descriptors of connections: worker, index and generation.
-    Ahead(Vec<(u32, (u32, u32))>),
+    /// Connections of a worker, before all workers are held or after.
+    Ahead(Ahead),
     /// The last message was taken.
     Received,
     /// All workers are held.
     Frozen(FrozenAt),
-    /// What one worker had: so many bytes follow the message, postcard of `FrozenWorker`.
-    Worker(u32, u64),
+    /// What one worker had; its bytes follow the message.
+    Worker(Worker),
     /// That was all: thaw it.
     Thaw,
     /// It is thawed and inert.
@@ -120,6 +123,29 @@ pub enum SocketName {
     Admin(Option<String>),
     /// Keeps the demo's upstreams alive.
     DemoLife,
+}
+
+/// Connections that are passed before all of what a worker has.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Ahead {
+    /// The worker.
+    pub(super) worker: u32,
+    /// Index and generation of the connections whose descriptors travel along.
+    pub(super) names: Vec<(u32, u32)>,
+    /// Values of connections at rest, whose descriptors travel along or have before.
+    pub(super) values: Vec<FrozenConnection>,
+}
+
+/// What a worker had, but for the values that were passed ahead and still hold.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Worker {
+    /// The worker.
+    pub(super) worker: u32,
+    /// So many bytes follow the message: postcard of `FrozenWorker`.
+    pub(super) bytes: u64,
+    /// Large output that is left out there and follows after it, in order: position among the
+    /// connections there, and bytes.
+    pub(super) output: Vec<(u32, u64)>,
 }
 
 /// When the workers were ordered to be held, and what they have.
@@ -179,10 +205,10 @@ mod tests {
             Message::Refused(String::new()),
             Message::Prepared,
             Message::Learnt(Learnt::default()),
-            Message::Ahead(Vec::new()),
+            Message::Ahead(Ahead::default()),
             Message::Received,
             Message::Frozen(FrozenAt { at: 0, workers: Vec::new() }),
-            Message::Worker(5, 7),
+            Message::Worker(Worker { worker: 5, bytes: 7, output: vec![(1, 9)] }),
             Message::Thaw,
             Message::Thawed(Counts::default()),
             Message::Commit,
@@ -194,7 +220,7 @@ mod tests {
             assert_eq!(usize::from(bytes[0]), place, "{}", KINDS[place]);
         }
         assert_eq!(bytes[0], b"\0\x02\x031.0\x03\x01\x01a");
-        assert_eq!(bytes[9], b"\x09\x05\x07");
+        assert_eq!(bytes[9], b"\x09\x05\x07\x01\x01\x09");
         for empty in ["prepared", "received", "thaw", "commit"] {
             let place = KINDS.iter().position(|it| *it == empty).unwrap();
             assert_eq!(bytes[place].len(), 1, "{empty}");

@@ -10,19 +10,22 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use hangu_codecs::{PROTOCOLS, Time};
 use rustc_hash::FxHashMap;
 use zeroize::Zeroizing;
 
 use super::{
     channel::{Channel, ChannelError},
-    message::{Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome},
+    message::{
+        Ahead, Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome, Worker,
+    },
     owner::{Event, Owner, Successor as State},
     report::micros,
 };
 use crate::{
     clock,
-    exchange::{self, Core, FrozenWorker, Held, Places, Plan, settle_letters},
+    exchange::{self, Core, Held, Places, Plan, heir, settle_letters},
     snapshot::Learnt,
     start::{Gateway, Waiting},
 };
@@ -290,17 +293,23 @@ impl<'a> Taking<'a> {
                     self.learn(&learnt)?;
                     channel.send(&Message::Received, &[], STEP_WAIT)?;
                 }
-                Message::Ahead(names) => {
-                    self.keep(names, descriptors);
+                Message::Ahead(ahead) => {
+                    self.take_ahead(ahead, descriptors)?;
                     channel.send(&Message::Received, &[], STEP_WAIT)?;
                 }
                 Message::Frozen(FrozenAt { at, workers }) => {
                     self.frozen_at = Time::from_micros(at);
                     plan = Arc::new(Plan::new(self.places.clone(), workers, self.held.len()));
                 }
-                Message::Worker(worker, bytes) => {
+                Message::Worker(Worker { worker, bytes, output }) => {
                     let state = channel.receive_bytes(bytes, STEP_WAIT)?;
-                    self.thaw(worker, state, &plan, &thawed)?;
+                    let output = output.into_iter().map(|(at, bytes)| {
+                        // It goes on as the connection's own.
+                        let mut bytes = channel.receive_bytes(bytes, STEP_WAIT)?;
+                        Ok((at, Bytes::from(std::mem::take(&mut *bytes))))
+                    });
+                    let output = output.collect::<Result<_, ChannelError>>()?;
+                    self.thaw(worker, state, output, &plan, &thawed)?;
                     given += 1;
                 }
                 Message::Thaw => {
@@ -338,19 +347,33 @@ impl<'a> Taking<'a> {
         Ok(())
     }
 
-    fn keep(&mut self, names: Vec<(u32, (u32, u32))>, descriptors: Vec<OwnedFd>) {
-        for ((worker, id), descriptor) in names.into_iter().zip(descriptors) {
-            let worker = worker as usize;
-            if worker >= WORKERS_MAX {
-                continue;
-            }
-            if self.descriptors.len() <= worker {
-                self.descriptors.resize_with(worker + 1, FxHashMap::default);
-            }
-            if let Some(own) = self.descriptors.get_mut(worker) {
-                own.insert(id, TcpStream::from(descriptor));
-            }
+    /// Keeps descriptors, and lets the heir of their worker make connections of those whose values
+    /// came along.
+    fn take_ahead(&mut self, ahead: Ahead, descriptors: Vec<OwnedFd>) -> Result<(), TakeError> {
+        let Ahead { worker, names, values } = ahead;
+        let index = worker as usize;
+        if index >= WORKERS_MAX {
+            return Err(TakeError::OutOfTurn);
         }
+        if self.descriptors.len() <= index {
+            self.descriptors.resize_with(index + 1, FxHashMap::default);
+        }
+        let own = self.descriptors.get_mut(index).ok_or(TakeError::OutOfTurn)?;
+        own.extend(names.into_iter().zip(descriptors.into_iter().map(TcpStream::from)));
+        if values.is_empty() {
+            return Ok(());
+        }
+        let its = values.iter().filter_map(|it| Some((it.id, own.remove(&it.id)?)));
+        let mut its: FxHashMap<_, _> = its.collect();
+        let heir = self.held.get(heir(index, self.held.len())).ok_or(TakeError::OutOfTurn)?;
+        let places = self.places.clone();
+        let (tell, told) = channel();
+        heir.order(move |core| {
+            let thawed = core.thaw_ahead(worker, values, &places, |id| its.remove(&id));
+            let _ = tell.send(thawed.map_err(|error| error.to_string()));
+        });
+        heir.answer(STEP_WAIT)?;
+        told.try_recv().map_err(|_| exchange::Unresponsive)?.map_err(TakeError::Thaw)
     }
 
     /// Lets the heir of an old worker thaw what that one had.
@@ -358,6 +381,7 @@ impl<'a> Taking<'a> {
         &mut self,
         worker: u32,
         state: Zeroizing<Vec<u8>>,
+        output: Vec<(u32, Bytes)>,
         plan: &Arc<Plan>,
         thawed: &std::sync::mpsc::Sender<Thawed>,
     ) -> Result<(), TakeError> {
@@ -367,13 +391,9 @@ impl<'a> Taking<'a> {
         let mut descriptors = own.map(std::mem::take).unwrap_or_default();
         let (plan, thawed) = (Arc::clone(plan), thawed.clone());
         heir.order(move |core| {
-            let frozen = postcard::from_bytes::<FrozenWorker>(&state);
-            let result = match frozen {
-                Err(_) => Err(exchange::RefusedThaw::Damaged.to_string()),
-                Ok(frozen) => core
-                    .thaw(frozen, &plan, |id| descriptors.remove(&id))
-                    .map_err(|error| error.to_string()),
-            };
+            let result = core
+                .thaw_bytes(worker, &state, output, &plan, |id| descriptors.remove(&id))
+                .map_err(|error| error.to_string());
             // What is left are connections that ended since their descriptor was passed.
             drop(descriptors);
             let _ = thawed.send((result, state));

@@ -80,7 +80,8 @@ impl Server {
     }
 
     pub(super) fn thaw(frozen: &Frozen, limits: &Limits) -> Result<Self, ThawError> {
-        let (_, core, output) = frozen.read::<(Role, Core, Output)>()?;
+        let (_, core) = frozen.read::<(Role, Core)>()?;
+        let output = Output::of(&frozen.output);
         Ok(Self { core, output, limits: limits.clone() })
     }
 
@@ -301,6 +302,6 @@ impl Codec for Server {
     }
 
     fn freeze(&self, _now: Time) -> Frozen {
-        Frozen::new(NAME, SNAPSHOT_VERSION, &(Role::Server, &self.core, &self.output))
+        Frozen::new(NAME, SNAPSHOT_VERSION, &(Role::Server, &self.core), &self.output)
     }
 }
