@@ -16,6 +16,8 @@ pub struct Protocol {
     pub kind: Kind,
     /// A codec for a new connection.
     pub codec: fn(Role, &Limits, Time) -> Box<dyn Codec>,
+    /// Versions of snapshots that it thaws, in order; it freezes in the last of them.
+    pub snapshots: &'static [u16],
     /// A codec from a snapshot; use [`Protocol::thaw`], which checks name and version.
     pub thaw: Thaw,
     /// RPC protocols: reads a frame's head again from its bytes.

@@ -17,7 +17,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     time::Duration,
@@ -54,7 +54,8 @@ pub struct Handle {
     state: Arc<Mutex<State>>,
     /// Held by who replaces the workers, or hands all that they have over to another process.
     turn: Arc<Mutex<()>>,
-    stopping: Arc<AtomicBool>,
+    /// The grace that it was told to stop with, milliseconds; [`GOES_ON`] before.
+    stopping: Arc<AtomicU64>,
     /// Counts what was published.
     changes: watch::Sender<u64>,
     /// Where workers tell their end.
@@ -75,6 +76,8 @@ struct State {
     /// Versions that workers route by or did, kept so that the last reference is dropped here:
     /// freeing a large table takes a worker too long.
     versions: Vec<Snapshot>,
+    /// See [`Handle::refuse_changes`].
+    refuses_changes: bool,
 }
 
 /// What a new configuration brought.
@@ -101,7 +104,19 @@ pub enum ApplyError {
     /// The workers could not be replaced.
     #[error("{0}")]
     Relief(#[from] ReliefError),
+    /// All is on its way to another process.
+    #[error("{0}")]
+    Leaving(#[from] Leaving),
 }
+
+/// All that the gateway has is on its way to another process, or is there: nothing is changed here
+/// any more. A try that fails ends within a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an upgrade is at its last step; try again in a second")]
+pub struct Leaving;
+
+/// Not told to stop.
+const GOES_ON: u64 = u64::MAX;
 
 /// How a worker came to its end.
 #[derive(Debug)]
@@ -201,12 +216,13 @@ impl Gateway {
             addresses,
             discovered: Discovered::new(),
             versions,
+            refuses_changes: false,
         };
         let handle = Handle {
             crew: Arc::new(Mutex::new(crew)),
             state: Arc::new(Mutex::new(state)),
             turn: Arc::default(),
-            stopping: Arc::default(),
+            stopping: Arc::new(AtomicU64::new(GOES_ON)),
             changes: watch::Sender::new(0),
             ended: ended_at,
         };
@@ -328,6 +344,9 @@ impl Handle {
             return Err(ApplyError::Stopping);
         }
         let mut state = self.state();
+        if state.refuses_changes {
+            return Err(ApplyError::Leaving(Leaving));
+        }
         let before = Arc::clone(&state.snapshot);
         let relief = Relief::between(&before.config, &config, &self.crew());
         let workers = relief.as_ref().map_or(self.workers(), |it| it.workers);
@@ -434,25 +453,38 @@ impl Handle {
 
     /// Says what the health checks found of an endpoint; false if there is no such endpoint.
     pub fn set_health(&self, cluster: &str, endpoint: SocketAddr, is_healthy: bool) -> bool {
-        self.change_member(cluster, endpoint, |it| it.is_healthy = is_healthy)
+        self.change_member(&mut self.state(), cluster, endpoint, |it| it.is_healthy = is_healthy)
     }
 
     /// Lets an endpoint get no new requests, or again; false if there is no such endpoint. Holds
     /// over configurations as long as they have the endpoint.
-    pub fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool {
-        self.change_member(cluster, endpoint, |it| it.is_draining = is_draining)
+    ///
+    /// # Errors
+    /// It is another process's to say that now.
+    pub fn set_draining(
+        &self,
+        cluster: &str,
+        endpoint: SocketAddr,
+        is_draining: bool,
+    ) -> Result<bool, Leaving> {
+        let mut state = self.state();
+        if state.refuses_changes {
+            return Err(Leaving);
+        }
+        let change = |it: &mut Member| it.is_draining = is_draining;
+        Ok(self.change_member(&mut state, cluster, endpoint, change))
     }
 
     fn change_member(
         &self,
+        state: &mut State,
         cluster: &str,
         endpoint: SocketAddr,
         change: impl FnOnce(&mut Member),
     ) -> bool {
-        let mut state = self.state();
         let roster = state.snapshot.roster.with_member(cluster, endpoint, change);
         let Some(roster) = roster else { return false };
-        self.publish_roster(&mut state, roster);
+        self.publish_roster(state, roster);
         true
     }
 
@@ -525,7 +557,19 @@ impl Handle {
 
     /// Whether it was told to stop.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stop_grace().is_some()
+    }
+
+    /// What was in flight when it was told to stop, got this long.
+    pub fn stop_grace(&self) -> Option<Duration> {
+        let grace = self.stopping.load(Ordering::Relaxed);
+        (grace != GOES_ON).then(|| Duration::from_millis(grace))
+    }
+
+    /// From now on changes are refused, or not any more: what they change is on its way to another
+    /// process. Waits for the one that is under way.
+    pub fn refuse_changes(&self, refuses: bool) {
+        self.state().refuses_changes = refuses;
     }
 
     /// Lets all workers drain and end: the gateway is not ready from now on, goes on for the
@@ -537,7 +581,8 @@ impl Handle {
     }
 
     fn stop_after(&self, delay: Duration, grace: Duration) {
-        self.stopping.store(true, Ordering::Relaxed);
+        let millis = u64::try_from(grace.as_millis()).unwrap_or(GOES_ON - 1);
+        self.stopping.fetch_min(millis.min(GOES_ON - 1), Ordering::Relaxed);
         // Workers that are being relieved would not hear of it.
         let _state = self.state();
         let crew = self.crew();

@@ -334,14 +334,14 @@ on_every_driver! {
         let setup = Setup::new(driver, &["http1"])
             .cluster("main", "http1", &[one.address, two.address]);
         let gateway = setup.clone().start();
-        assert!(gateway.handle().set_draining("main", one.address, true));
+        assert_eq!(gateway.handle().set_draining("main", one.address, true), Ok(true));
         gateway.handle().apply(setup.workers(2).load()).expect("it is applied");
         for _ in 0..4 {
             let mut client = gateway.connect();
             client.send(get("/"));
             assert_eq!(client.read_response("GET").text(), "two");
         }
-        assert!(gateway.handle().set_draining("main", one.address, false));
+        assert_eq!(gateway.handle().set_draining("main", one.address, false), Ok(true));
         wait::until("the other one is asked again", || {
             let mut client = gateway.connect();
             client.send(get("/"));

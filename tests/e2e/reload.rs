@@ -12,7 +12,7 @@ use hangu_tests::{
 };
 use serde_json::json;
 
-use crate::support::Setup;
+use crate::support::{DriverKind, Setup};
 
 /// An HTTP server that answers a request only when it is told to, and the teller.
 pub(crate) fn slow(text: &'static str) -> (Upstream, mpsc::Receiver<()>, mpsc::Sender<()>) {
@@ -216,8 +216,8 @@ on_every_driver! {
         let mut clients = [(); 2].map(|()| gateway.connect());
         clients.iter_mut().for_each(|it| it.send(get("/")));
         asked.recv().expect("the request");
-        assert!(gateway.handle().set_draining("main", upstream.address, true));
-        assert!(!gateway.handle().set_draining("main", "127.0.0.1:1".parse().expect("one"), true));
+        assert_eq!(gateway.handle().set_draining("main", upstream.address, true), Ok(true));
+        assert_eq!(gateway.handle().set_draining("main", "127.0.0.1:1".parse().expect("one"), true), Ok(false));
         go.send(()).expect("the upstream waits");
         let mut texts = clients.each_mut().map(|it| it.read_response("GET").text());
         texts.sort();
@@ -227,12 +227,26 @@ on_every_driver! {
             client.send(get("/"));
             assert_eq!(client.read_response("GET").text(), "second");
         }
-        assert!(gateway.handle().set_draining("main", upstream.address, false));
-        assert!(gateway.handle().set_draining("main", other.address, true));
+        assert_eq!(gateway.handle().set_draining("main", upstream.address, false), Ok(true));
+        assert_eq!(gateway.handle().set_draining("main", other.address, true), Ok(true));
         go.send(()).expect("the upstream waits");
         wait::until("it gets requests again", || {
             clients[0].send(get("/"));
             clients[0].read_response("GET").text() == "first"
         });
     }
+}
+
+#[test]
+fn nothing_is_changed_while_all_is_on_its_way_to_another_process() {
+    let (upstream, _requests) = Upstream::http_echo();
+    let gateway = Setup::http(DriverKind::Epoll, upstream.address).start();
+    let config = (*gateway.handle().snapshot().config).clone();
+    gateway.handle().refuse_changes(true);
+    let refused = gateway.handle().apply(config.clone()).expect_err("it is refused");
+    assert!(refused.to_string().contains("try again"), "{refused}");
+    assert!(gateway.handle().set_draining("main", upstream.address, true).is_err());
+    gateway.handle().refuse_changes(false);
+    assert_eq!(gateway.handle().set_draining("main", upstream.address, true), Ok(true));
+    gateway.handle().apply(config).expect("it is applied");
 }

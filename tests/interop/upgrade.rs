@@ -225,3 +225,165 @@ fn a_connection_of_a_listener_that_is_gone_gets_its_answer_before_the_swap() {
         assert!(!text.contains("cut off"), "{text}");
     });
 }
+
+/// A program that becomes the gateway when a file is there.
+fn late_program(gateway: &Running) -> (std::path::PathBuf, std::path::PathBuf) {
+    let go = gateway.directory.0.join("go");
+    let script = format!(
+        "#!/bin/sh\nwhile [ ! -e {} ]; do sleep 0.02; done\nexec {} \"$@\"\n",
+        go.display(),
+        binary().display()
+    );
+    let program = gateway.directory.write("late", &script);
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&program, executable).expect("it may be run");
+    (program, go)
+}
+
+#[test]
+fn no_scrape_fails_and_none_sees_a_counter_fall_while_processes_follow_each_other() {
+    let (gateway, _upstream) = with_upstream("upgrade-scrapes", |it| it["workers"] = json!(2));
+    let _stopped = stopped(&gateway);
+    let (admin, place) = (gateway.admin, place_of(&gateway.config()));
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let goes_on = || !is_over.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while goes_on() {
+                ask_for(&mut Peer::connect(place), "/new-connection");
+            }
+        });
+        let scraping = scope.spawn(|| {
+            let (mut last, mut scrapes) = (BTreeMap::new(), 0);
+            while goes_on() {
+                let now = counters(admin);
+                for (series, value) in &last {
+                    let now = now.get(series).copied().unwrap_or(-1.0);
+                    assert!(now >= *value, "{series} fell from {value} to {now}");
+                }
+                (last, scrapes) = (now, scrapes + 1);
+            }
+            scrapes
+        });
+        for _ in 0..8 {
+            let (code, text) = hangu(&["upgrade", "--admin", &admin_of(&gateway)]);
+            assert_eq!(code, OK, "{text}");
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let scrapes = scraping.join().expect("no counter fell");
+        assert!(scrapes > 20, "{scrapes}");
+    });
+}
+
+#[test]
+fn a_stop_while_a_successor_prepares_ends_the_gateway() {
+    let (mut gateway, _upstream) = with_upstream("upgrade-then-stop", |it| {
+        it["drain_delay"] = json!("1s");
+    });
+    let admin = admin_of(&gateway);
+    let (program, go) = late_program(&gateway);
+    let program = program.display().to_string();
+    std::thread::scope(|scope| {
+        let upgrade = ["upgrade", "--admin", &admin, "--binary", &program];
+        let upgrade = scope.spawn(move || hangu(&upgrade));
+        wait::until("the upgrade has begun", || {
+            ask(gateway.admin, "/upgrade").text().contains("old_pid")
+        });
+        signal(&gateway, "TERM");
+        wait::until("it is not ready", || ask(gateway.admin, "/ready").status() == 503);
+        fs::write(&go, "").expect("a file");
+        let (code, text) = upgrade.join().expect("no panic");
+        assert_eq!(code, UNAVAILABLE, "{text}");
+    });
+    let ended = gateway.process.wait(wait::PATIENCE);
+    assert!(ended.success(), "{ended}");
+    assert!(std::net::TcpStream::connect(gateway.admin).is_err(), "somebody else serves");
+}
+
+#[test]
+fn a_configuration_that_changes_while_a_successor_starts_is_taken_over() {
+    let (mut gateway, _upstream) = with_upstream("upgrade-and-reload", |_| {});
+    let _stopped = stopped(&gateway);
+    let admin = admin_of(&gateway);
+    let (program, go) = late_program(&gateway);
+    let mut client = Peer::connect(place_of(&gateway.config()));
+    ask_for(&mut client, "/before");
+    let mut with_more = gateway.config();
+    let mut extra = with_more["listeners"][0].clone();
+    extra["name"] = json!("extra");
+    extra["address"] = json!(format!("127.0.0.1:{}", crate::gateway::free_port()));
+    with_more["listeners"].as_array_mut().expect("a list").push(extra.clone());
+    let program = program.display().to_string();
+    std::thread::scope(|scope| {
+        let upgrade = ["upgrade", "--admin", &admin, "--binary", &program];
+        let upgrade = scope.spawn(move || hangu(&upgrade));
+        wait::until("the upgrade has begun", || {
+            ask(gateway.admin, "/upgrade").text().contains("old_pid")
+        });
+        gateway.write(&with_more);
+        assert_eq!(hangu(&["reload", "--admin", &admin]).0, OK);
+        fs::write(&go, "").expect("a file");
+        let (code, text) = upgrade.join().expect("no panic");
+        assert_eq!(code, OK, "{text}");
+    });
+    ask_for(&mut client, "/after");
+    let extra: SocketAddr = extra["address"].as_str().expect("one").parse().expect("an address");
+    ask_for(&mut Peer::connect(extra), "/on-the-new-listener");
+}
+
+#[test]
+fn without_descriptors_for_all_listening_sockets_the_old_process_goes_on() {
+    let (gateway, _upstream) = with_upstream("upgrade-descriptors", |it| {
+        it["workers"] = json!(4);
+        for at in 0..8 {
+            let mut extra = it["listeners"][0].clone();
+            extra["name"] = json!(format!("extra-{at}"));
+            extra["address"] = json!(format!("127.0.0.1:{}", crate::gateway::free_port()));
+            it["listeners"].as_array_mut().expect("a list").push(extra);
+        }
+    });
+    let _stopped = stopped(&gateway);
+    let mut client = Peer::connect(place_of(&gateway.config()));
+    ask_for(&mut client, "/before");
+    let process = gateway.process.id();
+    let open = fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count();
+    let limit = format!("--nofile={}:", open + 16);
+    let limited =
+        Command::new("prlimit").args(["--pid", &process.to_string(), &limit]).status().unwrap();
+    assert!(limited.success());
+    let (code, text) = hangu(&["upgrade", "--admin", &admin_of(&gateway)]);
+    assert_eq!(code, UNAVAILABLE, "{text}");
+    assert!(text.contains("listening sockets") && text.contains("open files"), "{text}");
+    ask_for(&mut client, "/after");
+}
+
+#[test]
+fn behind_a_link_the_successor_is_what_it_leads_to_now() {
+    let directory = crate::gateway::Directory::new("upgrade-link-target");
+    let (one, other) = (directory.0.join("hangu-1"), directory.0.join("hangu-2"));
+    fs::copy(binary(), &one).expect("a copy");
+    fs::hard_link(&one, &other).expect("another name");
+    let link = directory.0.join("current");
+    std::os::unix::fs::symlink(&one, &link).expect("a link");
+    let (upstream, _requests) = hangu_tests::Upstream::http_echo();
+    let mut config = crate::command_line::valid();
+    config["clusters"][0]["endpoints"][0]["address"] = json!(upstream.address.to_string());
+    let gateway = Running::start_by("upgrade-link", config, |command| {
+        let mut process = Command::new(&link);
+        process
+            .args(&command[1..])
+            // Two of one unit, and one that is not there any more.
+            .env("RUNTIME_DIRECTORY", "/nowhere/a:/nowhere/b")
+            .env("XDG_RUNTIME_DIR", "/nowhere/c");
+        hangu_tests::process::Process::start("hangu", &mut process)
+    });
+    let _stopped = stopped(&gateway);
+    fs::remove_file(&link).expect("the link");
+    std::os::unix::fs::symlink(&other, &link).expect("a link");
+    for _ in 0..2 {
+        let (code, text) = hangu(&["upgrade", "--admin", &admin_of(&gateway)]);
+        assert_eq!(code, OK, "{text}");
+        let runs = fs::read_link(format!("/proc/{}/exe", new_pid(&text))).expect("a program");
+        assert_eq!(runs, other);
+    }
+}

@@ -81,6 +81,7 @@ pub static PROTOCOL: Protocol = Protocol {
     pooling: Pooling::Multiplexed,
     kind: ProtocolKind::Rpc,
     codec,
+    snapshots: crate::rpc::SNAPSHOTS,
     thaw,
     rpc_head: Some(rpc_head),
 };

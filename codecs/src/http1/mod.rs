@@ -61,6 +61,7 @@ pub static PROTOCOL: Protocol = Protocol {
     pooling: Pooling::Exclusive,
     kind: Kind::Http,
     codec,
+    snapshots: &[SNAPSHOT_VERSION],
     thaw,
     rpc_head: None,
 };

@@ -51,6 +51,7 @@ mod table;
 mod wire;
 
 pub use limits::Limits;
+pub(crate) use state::SNAPSHOTS;
 pub use wire::{FrameKind, Prefix, Wire, Written};
 
 use client::{Answered, Call, Client, GivenUp};

@@ -8,6 +8,9 @@ use super::{Input, heartbeat};
 /// Version of the layout.
 pub(super) const VERSION: u16 = 1;
 
+/// Versions that are thawed; they are those of every protocol of this kind.
+pub(crate) const SNAPSHOTS: &[u16] = &[VERSION];
+
 /// A connection.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Connection<S> {

@@ -45,9 +45,6 @@ pub(super) fn follow(
     log: &ProcessLog,
     mut lineage: Lineage,
 ) -> Result<Stand, Exit> {
-    if let Some(Ok(level)) = successor.welcome.log_level.as_deref().map(str::parse) {
-        log.set_level(level);
-    }
     let refused = |successor: &Successor, why: String| {
         successor.refuse(&why);
         fail(Exit::Unavailable, format!("cannot take over: {why}"))
@@ -92,6 +89,9 @@ pub(super) fn follow(
         Err(error) => return Err(fail(Exit::Unavailable, format!("no random token: {error}"))),
     };
     let last_words = taken.last_words().unwrap_or_default();
+    if let Some(Ok(level)) = last_words.log_level.as_deref().map(str::parse) {
+        log.set_level(level);
+    }
     let pause = taken.pause;
     let (gateway, farewell) = taken.split();
     lineage.birth = Some(Birth { last_words, pause, farewell });

@@ -124,7 +124,7 @@ pub(super) struct Stand {
 
 /// How this process was started, for one that is to follow it.
 fn lineage() -> Lineage {
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("hangu"));
+    let program = program();
     let mut arguments = Vec::new();
     let mut given = std::env::args_os().skip(1);
     while let Some(argument) = given.next() {
@@ -136,6 +136,24 @@ fn lineage() -> Lineage {
         }
     }
     Lineage { program, arguments, ..Lineage::default() }
+}
+
+/// The file that this process was started from, as it was named: behind a link there may be another
+/// one when a successor is started.
+fn program() -> PathBuf {
+    let running = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("hangu"));
+    let is_it = |path: &PathBuf| path.canonicalize().is_ok_and(|it| it == running);
+    let named = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let found = match named.components().count() {
+        0 => None,
+        // A bare name was looked up.
+        1 if !named.as_os_str().as_encoded_bytes().contains(&b'/') => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).map(|it| it.join(&named)).find(is_it)
+        }
+        _ => std::path::absolute(&named).ok().filter(is_it),
+    };
+    found.unwrap_or(running)
 }
 
 /// The ports that the system chose where port 0 was asked for.

@@ -20,7 +20,8 @@ const WAIT: Duration = Duration::from_secs(90);
 
 /// Asks for it and waits; the last line that is printed is the new process's id.
 pub(super) fn upgrade(client: &Client, binary: Option<&Path>, watches: bool) -> Exit {
-    let path = match binary.map(Path::canonicalize) {
+    // A link stays one: what it leads to next time is meant then.
+    let path = match binary.map(std::path::absolute) {
         None => "/upgrade".to_owned(),
         Some(Ok(path)) => format!("/upgrade?program={}", escaped(&path.display().to_string())),
         Some(Err(error)) => {

@@ -383,7 +383,8 @@ fn drain(path: &str, is_draining: bool, desk: &Desk) -> Result<Response, Respons
     let Ok(endpoint) = address.parse::<SocketAddr>() else {
         return Err(bad(&format!("`{address}` is no address with a port")));
     };
-    if !desk.gateway.set_draining(&cluster, endpoint, is_draining) {
+    let set = desk.gateway.set_draining(&cluster, endpoint, is_draining);
+    if !set.map_err(|leaving| text(StatusCode::SERVICE_UNAVAILABLE, format!("{leaving}\n")))? {
         let why = format!("no cluster `{cluster}` with an endpoint {endpoint}\n");
         return Err(text(StatusCode::NOT_FOUND, why));
     }

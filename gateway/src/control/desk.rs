@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::systemd::Service;
 use super::{
-    Inspect, ProcessLog, admin::Place, endpoints::Endpoints, reload::Reloader, upgrade::Upgrader,
+    Inspect, ProcessLog, admin::Place, endpoints::Endpoints, reload::Reloader, server::Doors,
+    upgrade::Upgrader,
 };
 
 /// What the control thread works with.
@@ -18,6 +19,8 @@ pub(super) struct Desk {
     /// Where the admin API is, and who may use it.
     pub(super) admin: Rc<Place>,
     pub(super) upgrader: Rc<Upgrader>,
+    /// Who is let in at the admin API.
+    pub(super) doors: Doors,
     /// The service manager.
     pub(super) service: Rc<Service>,
     /// The log of the process; `None` for a gateway inside another process (tests).

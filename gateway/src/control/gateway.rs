@@ -15,7 +15,7 @@ use crate::{
     connection::{self, Connection},
     exchange::Core,
     snapshot::Snapshot,
-    start::Handle,
+    start::{Handle, Leaving},
     swap,
     telemetry::Metrics,
     worker::Balancer,
@@ -38,7 +38,12 @@ impl Inspect for Handle {
         Self::apply(self, config).map(drop).map_err(|error| error.to_string())
     }
 
-    fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool {
+    fn set_draining(
+        &self,
+        cluster: &str,
+        endpoint: SocketAddr,
+        is_draining: bool,
+    ) -> Result<bool, Leaving> {
         Self::set_draining(self, cluster, endpoint, is_draining)
     }
 

@@ -10,7 +10,7 @@ use hangu_config::{Balance, Config};
 use serde::Serialize;
 
 use crate::snapshot::{ClusterPlace, Member, Roster};
-use crate::{snapshot::Snapshot, swap, telemetry::Metrics, worker::Balancer};
+use crate::{snapshot::Snapshot, start::Leaving, swap, telemetry::Metrics, worker::Balancer};
 
 /// An answer that workers give in their own time.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -48,7 +48,15 @@ pub trait Inspect: Send + Sync + 'static {
     fn apply(&self, config: Config) -> Result<(), String>;
 
     /// Lets an endpoint get no new requests, or again; false if there is no such endpoint.
-    fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool;
+    ///
+    /// # Errors
+    /// It is another process's to say that now.
+    fn set_draining(
+        &self,
+        cluster: &str,
+        endpoint: SocketAddr,
+        is_draining: bool,
+    ) -> Result<bool, Leaving>;
 
     /// Sets the endpoints of a cluster that were found by asking for them, all of them each time.
     fn set_discovered(&self, cluster: &str, endpoints: Vec<hangu_config::Endpoint>);

@@ -53,6 +53,7 @@ use desk::Desk;
 use endpoints::Endpoints;
 use files::Seen;
 use reload::Reloader;
+use server::Doors;
 use systemd::Service;
 use upgrade::Upgrader;
 
@@ -116,7 +117,9 @@ async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiv
     tokio::task::spawn_local(Rc::clone(&endpoints).run());
     let is_successor = lineage.birth.is_some();
     let upgrader = Upgrader::new(lineage);
-    let desk = Rc::new(Desk { upgrader, gateway, reloader, endpoints, admin, log, service });
+    let doors = Doors::default();
+    let desk = Rc::new(Desk { upgrader, gateway, reloader, endpoints, admin, doors, log, service });
+    tokio::task::spawn_local(upgrade::stop_if_meant(Rc::clone(&desk)));
     tokio::task::spawn_local(systemd::follow(Rc::clone(&desk)));
     if with_signals {
         match signals::take() {

@@ -48,6 +48,36 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// After `accept` failed for want of descriptors it is tried again after this long.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Who is let in.
+#[derive(Debug)]
+pub(super) struct Doors {
+    places: Arc<Semaphore>,
+    is_closed: watch::Sender<bool>,
+}
+
+impl Default for Doors {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            is_closed: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Doors {
+    /// Lets nobody in any more, for another process answers at the same address, and waits until
+    /// all who are in have their answer; not longer than [`CLOSE_WAIT`].
+    pub(super) async fn close(&self) {
+        self.is_closed.send_replace(true);
+        let all = self.places.acquire_many(CONNECTIONS_MAX as u32);
+        // Who has not asked by then is no caller that waits for an answer.
+        let _ = tokio::time::timeout(CLOSE_WAIT, all).await;
+    }
+}
+
+/// Who was let in before another process took over has this long to ask and to be answered.
+const CLOSE_WAIT: Duration = Duration::from_millis(200);
+
 /// Serves until `ended` turns true, always where it was told last. What was accepted elsewhere
 /// before is answered all the same.
 pub(super) async fn serve(
@@ -56,10 +86,9 @@ pub(super) async fn serve(
     desk: Rc<Desk>,
     mut ended: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         tokio::select! {
-            () = serve_at(bound, Rc::clone(&desk), Arc::clone(&places)) => return,
+            () = serve_at(bound, Rc::clone(&desk)) => return,
             Some(next) = moves.recv() => bound = next,
             // An error means that the other end is gone, which is an end as well.
             _ = ended.wait_for(|ended| *ended) => return,
@@ -67,7 +96,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn serve_at(bound: Bound, desk: Rc<Desk>, places: Arc<Semaphore>) {
+async fn serve_at(bound: Bound, desk: Rc<Desk>) {
     let (listener, _file) = match Listener::new(bound) {
         Ok(made) => made,
         Err(error) => {
@@ -75,7 +104,13 @@ async fn serve_at(bound: Bound, desk: Rc<Desk>, places: Arc<Semaphore>) {
             return std::future::pending().await;
         }
     };
-    accept(listener, desk, places).await;
+    let mut is_closed = desk.doors.is_closed.subscribe();
+    tokio::select! {
+        () = accept(&listener, Rc::clone(&desk)) => {}
+        // The sender is in the desk. The listener and the file of its socket stay: they are another
+        // process's.
+        _ = is_closed.wait_for(|it| *it) => std::future::pending().await,
+    }
 }
 
 enum Listener {
@@ -94,12 +129,12 @@ impl Listener {
     }
 }
 
-async fn accept(listener: Listener, desk: Rc<Desk>, places: Arc<Semaphore>) {
+async fn accept(listener: &Listener, desk: Rc<Desk>) {
     loop {
         // The semaphore is never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&desk.doors.places).acquire_owned().await else { return };
         let desk = Rc::clone(&desk);
-        let accepted = match &listener {
+        let accepted = match listener {
             Listener::Tcp(tcp) => tcp
                 .accept()
                 .await
@@ -120,7 +155,9 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     desk: Rc<Desk>,
     place: OwnedSemaphorePermit,
 ) {
+    let has_asked = watch::Sender::new(false);
     let service = service_fn(|request| {
+        has_asked.send_replace(true);
         let desk = Rc::clone(&desk);
         async move { Ok::<_, Infallible>(serve_one(request, &desk).await) }
     });
@@ -129,6 +166,21 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    let leaving = async {
+        // The senders are here and in the desk, so neither fails.
+        let _ = desk.doors.is_closed.subscribe().wait_for(|it| *it).await;
+        let _ = has_asked.subscribe().wait_for(|it| *it).await;
+    };
+    let served = async {
+        tokio::select! {
+            served = served.as_mut() => return served,
+            () = leaving => {}
+        }
+        // The answer that is under way is the last one.
+        served.as_mut().graceful_shutdown();
+        served.await
+    };
     // A client that goes away or says nonsense has been answered by hyper; nobody else cares.
     let _ = tokio::time::timeout(CONNECTION_TIME_MAX, served).await;
     drop(place);
@@ -274,13 +326,18 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             Ok(())
         }
 
-        fn set_draining(&self, cluster: &str, endpoint: SocketAddr, is_draining: bool) -> bool {
+        fn set_draining(
+            &self,
+            cluster: &str,
+            endpoint: SocketAddr,
+            is_draining: bool,
+        ) -> Result<bool, crate::start::Leaving> {
             let mut snapshot = self.snapshot.lock().unwrap();
             let roster =
                 snapshot.roster.with_member(cluster, endpoint, |it| it.is_draining = is_draining);
-            let Some(roster) = roster else { return false };
+            let Some(roster) = roster else { return Ok(false) };
             *snapshot = Arc::new(snapshot.with_endpoints(roster));
-            true
+            Ok(true)
         }
 
         fn set_discovered(&self, cluster: &str, endpoints: Vec<hangu_config::Endpoint>) {

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::desk::Desk;
 use super::totals::Totals;
-use crate::swap::{Farewell, Given, LastWords, Order, Report, SocketName, Words};
+use crate::swap::{Farewell, Given, Gone, LastWords, Order, Report, SocketName, Words};
 
 /// What this process needs to start a successor.
 #[derive(Debug, Default)]
@@ -60,10 +60,21 @@ pub(super) struct Upgrader {
     /// Whether there is no predecessor, or none any more.
     is_alone: watch::Sender<bool>,
     report: RefCell<Option<Report>>,
+    /// With what grace the predecessor was told to stop when it owned nothing any more.
+    stop: Cell<Option<Duration>>,
     /// What was counted by the processes before.
     pub(super) totals: Totals,
     succeeded: Cell<u64>,
     failed: Cell<u64>,
+}
+
+/// Stops the gateway if its predecessor was told to when it was this process's already.
+pub(super) async fn stop_if_meant(desk: Rc<Desk>) {
+    desk.upgrader.wait_until_alone().await;
+    if let Some(grace) = desk.upgrader.stop.take() {
+        tracing::info!("stopping, as the process before was told to");
+        desk.stop(grace);
+    }
 }
 
 /// The predecessor ends within a fraction of a second; one that does not is told of.
@@ -91,6 +102,7 @@ impl Upgrader {
             is_busy: Cell::new(farewell.is_some()),
             is_alone: watch::Sender::new(farewell.is_none()),
             report: RefCell::new(report),
+            stop: Cell::new(None),
             totals,
             succeeded,
             failed: Cell::new(0),
@@ -103,7 +115,9 @@ impl Upgrader {
 
     /// Waits for the end of the predecessor.
     async fn see_off(self: Rc<Self>, farewell: Farewell) {
-        let gone = spawn_blocking(move || farewell.wait(FAREWELL_WAIT)).await.ok().flatten();
+        let gone = spawn_blocking(move || farewell.wait(FAREWELL_WAIT)).await.unwrap_or_default();
+        let Gone { after_us: gone, stop } = gone;
+        self.stop.set(stop);
         self.is_busy.set(false);
         self.is_alone.send_replace(true);
         let mut report = self.report.borrow_mut();
@@ -152,7 +166,6 @@ impl Upgrader {
             words: Words {
                 generation: self.generation + 1,
                 admin_token: desk.admin.access().made_here(),
-                log_level: desk.log.as_ref().map(|it| it.level().as_str().to_owned()),
                 demo: self.demo.clone(),
             },
             sockets,
@@ -222,11 +235,15 @@ impl Upgrader {
             "upgrade: process {} owns the gateway now; this one ends",
             given.report.new_pid
         );
+        // The new process answers when it has heard the last words, and whoever asked here has his
+        // answer by then: so nobody sees a counter fall.
+        desk.doors.close().await;
         let metrics = super::api::render_metrics(desk);
+        let level = desk.log.as_ref().map(|it| it.level().as_str().to_owned());
         let (log, notifier) = (desk.log.clone(), desk.service.notifier().clone());
         let successor = given.report.new_pid;
         let left = spawn_blocking(move || {
-            given.leave(metrics, || {
+            given.leave(metrics, level, || {
                 if let Err(error) = notifier.hand_over(successor) {
                     tracing::error!(%error, "the service manager does not follow to the new process");
                 }

@@ -39,14 +39,16 @@ pub type Descriptor<'a> = ((u32, u32), BorrowedFd<'a>);
 /// What another process can take.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
-    /// Names of protocols whose connections it can thaw.
-    pub protocols: Vec<String>,
+    /// Names of protocols whose connections it can thaw, with the versions of their snapshots.
+    pub protocols: Vec<(String, Vec<u16>)>,
 }
 
 impl Taken {
     /// Whether connections of a protocol can move.
     pub fn takes(&self, protocol: &Protocol) -> bool {
-        self.protocols.iter().any(|it| it == protocol.name)
+        let written = protocol.snapshots.last();
+        let reads = |versions: &[u16]| written.is_some_and(|it| versions.contains(it));
+        self.protocols.iter().any(|it| it.0 == protocol.name && reads(&it.1))
     }
 }
 
@@ -99,8 +101,7 @@ impl Core {
     /// # Errors
     /// None of those that postcard has comes about with these values.
     pub fn freeze_rest(&mut self) -> Result<FrozenBytes, postcard::Error> {
-        let Positioned { positions, ahead, rest } =
-            self.positions(|it| it.passed == Passed::Value);
+        let Positioned { positions, ahead, rest } = self.positions(|it| it.passed == Passed::Value);
         let mut names = Names::default();
         // Room for all, so that nothing is left behind by a buffer that grows; it costs what is used.
         let mut exchanges = Vec::with_capacity(self.exchanges.len() * EXCHANGE_BYTES);
@@ -166,9 +167,7 @@ impl Core {
 
     /// Exchanges whose upstream side another worker has.
     fn exchanges_away(&self) -> Away {
-        let is_away = |it: &Exchange| {
-            matches!(it.upstream, Upstream::Joined(Peer::Remote { .. }))
-        };
+        let is_away = |it: &Exchange| matches!(it.upstream, Upstream::Joined(Peer::Remote { .. }));
         let all = self.exchanges.iter().zip(0..);
         all.filter(|(it, _)| is_away(it.1)).map(|((id, _), at)| (id.parts(), at)).collect()
     }

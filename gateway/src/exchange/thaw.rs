@@ -149,6 +149,8 @@ pub struct Inert {
     /// Connections that came ahead, by their old worker and their name there. They count nowhere
     /// yet, for they may have changed or be gone when the rest comes.
     ahead: FxHashMap<(u32, (u32, u32)), ConnectionId>,
+    /// What the old workers left of the budgets of retries, by cluster.
+    budgets: FxHashMap<usize, u64>,
 }
 
 impl Core {
@@ -288,7 +290,8 @@ impl Core {
         }
         for (then, tokens) in (0..).zip(&head.budgets) {
             if let Some(cluster) = plan.places.cluster(then) {
-                self.endpoints.set_budget(cluster, *tokens);
+                let budget = self.inert.budgets.entry(cluster).or_default();
+                *budget = budget.saturating_add(*tokens);
             }
         }
         Ok((ids.len(), self.inert.exchanges.len() - first))
@@ -555,7 +558,10 @@ impl Core {
     /// Sets what was thawed to work, those first on which something is under way.
     pub fn begin_thawed(&mut self) {
         self.now = clock::now();
-        let Inert { connections, exchanges, .. } = std::mem::take(&mut self.inert);
+        let Inert { connections, exchanges, budgets, .. } = std::mem::take(&mut self.inert);
+        for (cluster, tokens) in budgets {
+            self.endpoints.set_budget(cluster, tokens);
+        }
         for id in &connections {
             let Some(connection) = self.connections.get_mut(*id) else { continue };
             if connection.unsent_bytes() > 0 || connection.state == State::Flushing {

@@ -87,30 +87,30 @@ impl Handle {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Second descriptors of all listening sockets, with the place of their listener. A process
-    /// without descriptors cannot be followed; whoever asked sees that some are missing.
-    pub fn listening(&self) -> Vec<(usize, TcpListener)> {
-        self.listening_again().into_iter().filter_map(|(at, it)| Some((at, it.ok()?))).collect()
-    }
-
-    pub(super) fn listening_again(&self) -> Vec<(usize, std::io::Result<TcpListener>)> {
+    /// Second descriptors of all listening sockets, with the place of their listener.
+    ///
+    /// # Errors
+    /// There are no descriptors left, or a worker does not answer: one socket less would be all
+    /// clients less that wait on it.
+    pub fn listening(&self) -> std::io::Result<Vec<(usize, TcpListener)>> {
         let (found, all) = channel();
         let crew = self.crew();
         for worker in 0..crew.workers() {
             let found = found.clone();
             crew.order(worker, move |core| {
-                for (place, socket) in core.listening() {
-                    // Whoever asked may have stopped waiting.
-                    let _ = found.send((place, socket.try_clone()));
-                }
+                let again = |(place, it): (usize, &TcpListener)| Ok((place, it.try_clone()?));
+                let own: std::io::Result<Vec<_>> = core.listening().map(again).collect();
+                // Whoever asked may have stopped waiting.
+                let _ = found.send(own);
             });
         }
         drop(found);
         let mut sockets = Vec::new();
-        while let Ok(socket) = all.recv_timeout(super::APPLY_WAIT) {
-            sockets.push(socket);
+        for _ in 0..crew.workers() {
+            let silent = |_| std::io::Error::other(Unresponsive);
+            sockets.extend(all.recv_timeout(super::APPLY_WAIT).map_err(silent)??);
         }
-        sockets
+        Ok(sockets)
     }
 
     /// What was learnt of the endpoints.

@@ -143,9 +143,7 @@ impl Handle {
         relief: &Relief,
         config: &Config,
     ) -> Result<Recruits, ReliefError> {
-        let sockets = self.listening_again().into_iter().map(|(at, it)| Ok((at, it?)));
-        let sockets: Vec<_> =
-            sockets.collect::<io::Result<_>>().map_err(ReliefError::Descriptors)?;
+        let sockets = self.listening().map_err(ReliefError::Descriptors)?;
         let known = state.counters.first().and_then(|it| it.worker.rpc.get());
         let rpc = match known.filter(|_| !relief.changes_names) {
             Some(rpc) => Rpc::Known(Arc::clone(rpc.shared_names())),

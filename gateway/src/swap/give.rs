@@ -11,19 +11,22 @@ use std::{
             net::UnixListener,
         },
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
     time::Duration,
 };
 
-use hangu_codecs::Time;
 use bytes::Bytes;
+use hangu_codecs::Time;
 
 use super::{
     channel::{Channel, ChannelError, DESCRIPTORS_MAX},
     message::{
-        Ahead, Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome, Worker,
+        Ahead, Counts, FORMATS, FrozenAt, Hello, LastWords, Message, SocketName, Welcome, Worker,
     },
     owner::{Event, Predecessor},
     report::{Phase, Report, Stopwatch, micros},
@@ -56,8 +59,6 @@ pub struct Words {
     pub generation: u64,
     /// The token of the admin API that was made at the start.
     pub admin_token: Option<String>,
-    /// The level of the log that was set by command.
-    pub log_level: Option<String>,
     /// Where the upstreams of the demo are.
     pub demo: Option<String>,
 }
@@ -83,14 +84,23 @@ pub enum Refusal {
     /// Somebody else came.
     #[error("process {0} of user {1} came instead of the new process")]
     Stranger(u32, u32),
-    /// It speaks another version of the conversation, or sends another layout.
-    #[error("the new program hands over in version {theirs} and this one in version {ours}")]
+    /// It speaks no version of the conversation that is spoken here, or does not read what is
+    /// frozen here.
+    #[error(
+        "the new program takes over in versions {theirs:?} and this one hands over in {ours:?}"
+    )]
     Version {
         /// The new program's.
-        theirs: u16,
+        theirs: Vec<u16>,
         /// This program's.
-        ours: u16,
+        ours: Vec<u16>,
     },
+    /// Sockets cannot be passed.
+    #[error("the listening sockets cannot be passed: {0}")]
+    Sockets(io::Error),
+    /// What the new process prepared for is not in force any more.
+    #[error("the configuration changed while the new process prepared; try again")]
+    Changed,
     /// It said no.
     #[error("the new process refuses: {0}")]
     Refused(String),
@@ -100,9 +110,6 @@ pub enum Refusal {
     /// A worker of this process does not stand still.
     #[error("a worker did not stand still within {0} ms")]
     Unresponsive(u128),
-    /// Endpoints changed again and again.
-    #[error("endpoints change too fast to be handed over; try again")]
-    Unsettled,
 }
 
 /// The successor owns all; this process has last words to say and must then end without a
@@ -124,12 +131,16 @@ impl std::fmt::Debug for Given {
 impl Given {
     /// Tells the successor what was counted, writes the access log to its end, and ends the
     /// process. `last` is called just before.
-    pub fn leave(self, metrics: String, last: impl FnOnce()) -> ! {
-        let words = LastWords { metrics, report: self.report };
+    pub fn leave(self, metrics: String, log_level: Option<String>, last: impl FnOnce()) -> ! {
+        let words = LastWords { metrics, log_level, report: self.report };
         // A successor that is gone needs no words.
         let _ = self.channel.send(&Message::LastWords(Box::new(words)), &[], LAST_WORDS_WAIT);
         self.handle.close_logs(&self.held, LAST_WORDS_WAIT);
         last();
+        if let Some(grace) = self.handle.stop_grace() {
+            let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            let _ = self.channel.send(&Message::Stop(grace), &[], LAST_WORDS_WAIT);
+        }
         // No destructor may touch a socket, for they are all the successor's.
         // SAFETY: ends the process at once; nothing of it is used afterwards.
         unsafe { libc::_exit(0) }
@@ -151,21 +162,37 @@ pub fn give(
     }
     let _kept = handle.keep_workers();
     let place = Place::new().map_err(Refusal::Place)?;
-    let mut child = spawn(&order, &place)?;
+    let mut attempt = Attempt { handle, child: spawn(&order, &place)?, is_given: false };
     let giving = Giving { handle, order: &order, tell };
-    let given = giving.run(&place, &mut child);
-    if given.is_err() {
-        for worker in 0..handle.workers() {
-            handle.order(worker, |core| {
+    let given = giving.run(&place, &mut attempt.child)?;
+    attempt.is_given = true;
+    Ok(given)
+}
+
+/// A hand-over that is under way. Unless it came to its end the new process is ended, and this one
+/// goes on as before.
+struct Attempt<'a> {
+    handle: &'a Handle,
+    child: Child,
+    is_given: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.is_given {
+            return;
+        }
+        self.handle.refuse_changes(false);
+        for worker in 0..self.handle.workers() {
+            self.handle.order(worker, |core| {
                 core.let_dials_wait(false);
             });
         }
         // It may be hung, and holds descriptors; its end is waited for so that it is gone when the
         // caller hears of it.
-        let _ = child.kill();
-        let _ = child.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
-    given
 }
 
 fn spawn(order: &Order, place: &Place) -> Result<Child, Refusal> {
@@ -190,8 +217,23 @@ struct Place {
 
 impl Place {
     fn new() -> io::Result<Self> {
-        let base = ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].into_iter().find_map(std::env::var_os);
-        let base = base.map_or_else(std::env::temp_dir, PathBuf::from);
+        // The manager names several directories of one unit in one variable.
+        let named =
+            ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].into_iter().filter_map(std::env::var_os);
+        let named: Vec<_> =
+            named.flat_map(|it| std::env::split_paths(&it).collect::<Vec<_>>()).collect();
+        let bases = named.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]);
+        let mut last = io::ErrorKind::NotFound.into();
+        for base in bases {
+            match Self::new_in(&base) {
+                Ok(place) => return Ok(place),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn new_in(base: &Path) -> io::Result<Self> {
         let now = clock::now().as_micros();
         let directory = base.join(format!(".hangu-swap-{}-{now}", std::process::id()));
         DirBuilder::new().mode(0o700).create(&directory)?;
@@ -277,57 +319,82 @@ impl Giving<'_> {
             ..Report::default()
         };
         let channel = place.meet(child)?;
-        let hello = self.hear_hello(&channel)?;
+        let (hello, format) = self.hear_hello(&channel)?;
         report.new_version = hello.build;
         self.note(&mut watch, &mut report, Phase::Start);
-        let (listeners, clusters) = self.handle.places();
-        self.welcome(&channel, listeners, clusters)?;
+        let config = self.handle.snapshot().config.clone();
+        self.welcome(&channel, format)?;
         self.note(&mut watch, &mut report, Phase::Prepare);
         let taken = Taken { protocols: hello.protocols };
         report.cut = self.drain(&taken);
         self.note(&mut watch, &mut report, Phase::Drain);
         self.order_all(exchange::Core::forget_passed);
-        for _ in 0..FREEZES_MAX {
-            let version = self.handle.version();
-            self.say(&channel, &Message::Learnt(self.handle.learnt()), "sending endpoints")?;
-            expect_received(
-                &channel,
-                STEP_WAIT,
-                "waiting for the new process to take the endpoints",
-            )?;
-            // Places of endpoints may be others than the last time.
-            self.order_all(exchange::Core::forget_values_passed);
-            self.pass_ahead(&channel)?;
-            self.settle_dials(&taken);
-            self.note(&mut watch, &mut report, Phase::Ahead);
-            let at = clock::now();
-            let held = self.hold(&taken)?;
-            if self.handle.version() != version {
-                continue;
-            }
-            let frozen = freeze(held)?;
-            self.note(&mut watch, &mut report, Phase::Freeze);
-            let owner = Predecessor::Serving.hold();
-            let offered = offer(&channel, at, &frozen);
-            let (event, counts) = match &offered {
-                Ok(counts) => (Event::Thawed, *counts),
-                Err(_) => (Event::Failed, Counts::default()),
-            };
-            self.note(&mut watch, &mut report, Phase::Thaw);
-            if !owner.commits_on(event) {
-                // Dropping what holds the workers lets them go on.
-                return Err(offered.err().unwrap_or(Refusal::Unsettled));
-            }
-            channel
-                .send(&Message::Commit, &[], PAUSE_MAX)
-                .map_err(|error| Refusal::Broken("saying that it is all the new one's", error))?;
-            let held = frozen.into_iter().map(|it| it.held).collect();
-            (report.connections, report.exchanges) = (counts.connections, counts.exchanges);
-            report.pause_us = Some(micros(at.since(clock::now())));
-            self.note(&mut watch, &mut report, Phase::Commit);
-            return Ok(Given { handle: self.handle.clone(), channel, held, report });
+        let mut version = self.learn_and_pass(&channel)?;
+        // Waits for what is being changed just now; nothing but health and names of endpoints
+        // changes any more.
+        self.handle.refuse_changes(true);
+        if !Arc::ptr_eq(&config, &self.handle.snapshot().config) {
+            return Err(Refusal::Changed);
         }
-        Err(Refusal::Unsettled)
+        for _ in 0..LEARNT_AGAIN_MAX {
+            if self.handle.version() == version {
+                break;
+            }
+            version = self.learn_and_pass(&channel)?;
+        }
+        self.settle_dials(&taken);
+        self.note(&mut watch, &mut report, Phase::Ahead);
+        let at = clock::now();
+        let held = self.hold(&taken)?;
+        if self.handle.version() != version {
+            // It never comes to rest, so it is told while nobody can use it.
+            held.iter().for_each(|it| it.order(exchange::Core::forget_values_passed));
+            for worker in &held {
+                let unresponsive = |_| Refusal::Unresponsive(HOLD_WAIT.as_millis());
+                worker.answer(HOLD_WAIT).map_err(unresponsive)?;
+            }
+            self.learn(&channel)?;
+        }
+        let frozen = freeze(held)?;
+        self.note(&mut watch, &mut report, Phase::Freeze);
+        let owner = Predecessor::Serving.hold();
+        let offered = offer(&channel, at, &frozen);
+        let (event, counts) = match &offered {
+            // Whoever told this process to stop means the gateway.
+            Ok(_) if self.handle.is_stopping() => (Event::Failed, Counts::default()),
+            Ok(counts) => (Event::Thawed, *counts),
+            Err(_) => (Event::Failed, Counts::default()),
+        };
+        self.note(&mut watch, &mut report, Phase::Thaw);
+        if !owner.commits_on(event) {
+            // Dropping what holds the workers lets them go on.
+            return Err(offered.err().unwrap_or(Refusal::Stopping));
+        }
+        channel
+            .send(&Message::Commit, &[], PAUSE_MAX)
+            .map_err(|error| Refusal::Broken("saying that it is all the new one's", error))?;
+        let held = frozen.into_iter().map(|it| it.held).collect();
+        (report.connections, report.exchanges) = (counts.connections, counts.exchanges);
+        report.pause_us = Some(micros(at.since(clock::now())));
+        self.note(&mut watch, &mut report, Phase::Commit);
+        Ok(Given { handle: self.handle.clone(), channel, held, report })
+    }
+
+    /// Tells what was learnt of endpoints; says of which version that is.
+    fn learn(&self, channel: &Channel) -> Result<u64, Refusal> {
+        let version = self.handle.version();
+        self.say(channel, &Message::Learnt(self.handle.learnt()), "sending endpoints")?;
+        expect_received(channel, STEP_WAIT, "waiting for the new process to take the endpoints")?;
+        Ok(version)
+    }
+
+    /// Does the same, and passes what can be passed of connections while the workers serve.
+    fn learn_and_pass(&self, channel: &Channel) -> Result<u64, Refusal> {
+        let version = self.learn(channel)?;
+        // Places of endpoints may be others than the last time.
+        self.order_all(exchange::Core::forget_values_passed);
+        self.pass_ahead(channel)?;
+        Ok(version)
     }
 
     fn note(&mut self, watch: &mut Stopwatch, report: &mut Report, phase: Phase) {
@@ -335,45 +402,45 @@ impl Giving<'_> {
         (self.tell)(report);
     }
 
-    fn hear_hello(&self, channel: &Channel) -> Result<Hello, Refusal> {
+    /// Who the new process is, and the version of the conversation that both speak.
+    fn hear_hello(&self, channel: &Channel) -> Result<(Hello, u16), Refusal> {
         const DOING: &str = "waiting for the new process to say who it is";
         let hello = match channel.receive(START_WAIT).map_err(broken(DOING))?.0 {
             Message::Hello(hello) => hello,
             Message::Refused(why) => return Err(Refusal::Refused(why)),
             _ => return Err(Refusal::Broken(DOING, ChannelError::Malformed)),
         };
-        for (theirs, ours) in [(hello.format, FORMAT), (hello.frozen, exchange::FROZEN_VERSION)] {
-            if theirs != ours {
-                let refusal = Refusal::Version { theirs, ours };
-                // It may be gone already.
-                let _ = channel.send(&Message::Refused(refusal.to_string()), &[], PAUSE_MAX);
-                return Err(refusal);
+        let format = FORMATS.iter().rev().find(|it| hello.formats.contains(it)).copied();
+        let reads = hello.layouts.contains(&exchange::FROZEN_VERSION);
+        let refusal = match (format, reads) {
+            (Some(format), true) => return Ok((hello, format)),
+            (None, _) => Refusal::Version { theirs: hello.formats, ours: FORMATS.to_vec() },
+            (_, false) => {
+                Refusal::Version { theirs: hello.layouts, ours: vec![exchange::FROZEN_VERSION] }
             }
-        }
-        Ok(hello)
+        };
+        // It may be gone already.
+        let _ = channel.send(&Message::Refused(refusal.to_string()), &[], PAUSE_MAX);
+        Err(refusal)
     }
 
     /// Tells the successor what it needs to stand ready, and waits until it does.
-    fn welcome(
-        &self,
-        channel: &Channel,
-        listeners: Vec<String>,
-        clusters: Vec<String>,
-    ) -> Result<(), Refusal> {
+    fn welcome(&self, channel: &Channel, format: u16) -> Result<(), Refusal> {
         const DOING: &str = "passing listening sockets";
-        let Words { generation, admin_token, log_level, demo } = &self.order.words;
+        let Words { generation, admin_token, demo } = &self.order.words;
+        let (listeners, clusters) = self.handle.places();
         let welcome = Welcome {
+            format,
             build: env!("CARGO_PKG_VERSION").to_owned(),
             origin: self.handle.snapshot().config.origin.clone(),
             listeners,
             clusters,
             generation: *generation,
             admin_token: admin_token.clone(),
-            log_level: log_level.clone(),
             demo: demo.clone(),
         };
         self.say(channel, &Message::Welcome(Box::new(welcome)), "sending the configuration")?;
-        let listening = self.handle.listening();
+        let listening = self.handle.listening().map_err(Refusal::Sockets)?;
         let own = listening.iter().map(|(at, it)| (SocketName::Listener(*at as u32), it.as_fd()));
         let others = self.order.sockets.iter().map(|(name, it)| (name.clone(), it.as_fd()));
         let sockets: Vec<_> = own.chain(others).collect();
@@ -609,5 +676,6 @@ const DIALS_LOOK: Duration = Duration::from_millis(1);
 /// How often connections that cannot move are looked at.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
-/// Times that workers are held because endpoints changed while they came to stand still.
-const FREEZES_MAX: usize = 5;
+/// Times that endpoints which changed meanwhile are told while the workers serve; then once more
+/// while they stand still.
+const LEARNT_AGAIN_MAX: usize = 3;

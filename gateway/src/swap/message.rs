@@ -13,6 +13,7 @@
 //!  │ Thawed ────────────────────────────────► │  inert, and checked
 //!  │ ◄───────────────────────────── Commit    │  from here on the new one owns all
 //!  │ ◄─────────────────────────── LastWords   │  what was counted, how it went
+//!  │ ◄──────────────────────── (Stop), end    │
 //! ```
 //! Either may say `Refused` before the commit. An enum's variants are only added at its end.
 
@@ -25,12 +26,12 @@ use crate::{
     snapshot::Learnt,
 };
 
-/// Version of this conversation. A successor of another one is refused; the layouts of what is
-/// frozen have versions of their own.
-pub const FORMAT: u16 = 1;
+/// Versions of this conversation that this build speaks, in order. The two take the last one that
+/// both speak; the layouts of what is frozen have versions of their own.
+pub const FORMATS: &[u16] = &[1];
 
 /// Names of the messages by the first byte of each, which is the place of its variant.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "hello",
     "welcome",
     "sockets",
@@ -45,6 +46,7 @@ pub const KINDS: [&str; 14] = [
     "thawed",
     "commit",
     "last words",
+    "stop",
 ];
 
 /// A message; see [`KINDS`].
@@ -78,24 +80,29 @@ pub(super) enum Message {
     Commit,
     /// The predecessor's last words.
     LastWords(Box<LastWords>),
+    /// The predecessor was told to stop when it owned nothing any more: what is in flight is to get
+    /// so many milliseconds.
+    Stop(u64),
 }
 
 /// Who the successor is.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`FORMAT`].
-    pub format: u16,
+    /// [`FORMATS`].
+    pub formats: Vec<u16>,
     /// Version of the program.
     pub build: String,
-    /// Version of the layout of frozen workers that it reads.
-    pub frozen: u16,
-    /// Names of the protocols that it thaws.
-    pub protocols: Vec<String>,
+    /// Versions of the layout of frozen workers that it reads.
+    pub layouts: Vec<u16>,
+    /// Names of the protocols that it thaws, with the versions of their snapshots.
+    pub protocols: Vec<(String, Vec<u16>)>,
 }
 
 /// What the successor begins with.
 #[derive(Serialize, Deserialize)]
 pub struct Welcome {
+    /// The version of the conversation from here on.
+    pub format: u16,
     /// Version of the predecessor's program.
     pub build: String,
     /// The configuration in force.
@@ -108,8 +115,6 @@ pub struct Welcome {
     pub generation: u64,
     /// The token of the admin API that was made at the start.
     pub admin_token: Option<String>,
-    /// The level of the log that was set by command.
-    pub log_level: Option<String>,
     /// What only the demo has: where its upstreams are.
     pub demo: Option<String>,
 }
@@ -162,6 +167,8 @@ pub(super) struct FrozenAt {
 pub struct LastWords {
     /// The last rendering of its metrics.
     pub metrics: String,
+    /// The level of the log, which may have been set by command.
+    pub log_level: Option<String>,
     /// How it went so far.
     pub report: Report,
 }
@@ -181,21 +188,21 @@ mod tests {
 
     /// Another build may be the one that reads it.
     #[test]
-    fn a_message_begins_with_the_place_of_its_kind_and_a_hello_with_its_two_versions() {
+    fn a_message_begins_with_the_place_of_its_kind_and_a_hello_tells_what_is_understood() {
         let hello = Hello {
-            format: 2,
+            formats: vec![1, 2],
             build: "1.0".to_owned(),
-            frozen: 3,
-            protocols: vec!["a".to_owned()],
+            layouts: vec![3],
+            protocols: vec![("a".to_owned(), vec![4, 5])],
         };
         let welcome = Welcome {
+            format: 1,
             build: String::new(),
             origin: Origin::default(),
             listeners: Vec::new(),
             clusters: Vec::new(),
             generation: 0,
             admin_token: None,
-            log_level: None,
             demo: None,
         };
         let messages = [
@@ -213,13 +220,14 @@ mod tests {
             Message::Thawed(Counts::default()),
             Message::Commit,
             Message::LastWords(Box::default()),
+            Message::Stop(0),
         ];
         assert_eq!(messages.len(), KINDS.len());
         let bytes = messages.map(|it| postcard::to_stdvec(&it).unwrap());
         for (place, bytes) in bytes.iter().enumerate() {
             assert_eq!(usize::from(bytes[0]), place, "{}", KINDS[place]);
         }
-        assert_eq!(bytes[0], b"\0\x02\x031.0\x03\x01\x01a");
+        assert_eq!(bytes[0], b"\0\x02\x01\x02\x031.0\x01\x03\x01\x01a\x02\x04\x05");
         assert_eq!(bytes[9], b"\x09\x05\x07\x01\x01\x09");
         for empty in ["prepared", "received", "thaw", "commit"] {
             let place = KINDS.iter().position(|it| *it == empty).unwrap();

@@ -15,7 +15,7 @@ mod take;
 
 pub use channel::ChannelError;
 pub use give::{Given, Order, Refusal, Words, give};
-pub use message::{FORMAT, Hello, KINDS, LastWords, SocketName, Welcome};
+pub use message::{FORMATS, Hello, KINDS, LastWords, SocketName, Welcome};
 pub use owner::{Event, Owner, Predecessor, Successor as SuccessorState};
 pub use report::{Phase, Report};
-pub use take::{Farewell, Successor, TakeError, Taken, meet};
+pub use take::{Farewell, Gone, Successor, TakeError, Taken, meet};

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     channel::{Channel, ChannelError},
     message::{
-        Ahead, Counts, FORMAT, FrozenAt, Hello, LastWords, Message, SocketName, Welcome, Worker,
+        Ahead, Counts, FORMATS, FrozenAt, Hello, LastWords, Message, SocketName, Welcome, Worker,
     },
     owner::{Event, Owner, Successor as State},
     report::micros,
@@ -95,10 +95,10 @@ pub fn meet(path: &Path) -> Result<Successor, TakeError> {
         return Err(TakeError::Stranger(user));
     }
     let hello = Hello {
-        format: FORMAT,
+        formats: FORMATS.to_vec(),
         build: env!("CARGO_PKG_VERSION").to_owned(),
-        frozen: exchange::FROZEN_VERSION,
-        protocols: PROTOCOLS.iter().map(|it| it.name.to_owned()).collect(),
+        layouts: vec![exchange::FROZEN_VERSION],
+        protocols: PROTOCOLS.iter().map(|it| (it.name.to_owned(), it.snapshots.to_vec())).collect(),
     };
     channel.send(&Message::Hello(hello), &[], STEP_WAIT)?;
     let Message::Welcome(welcome) = hear(&channel)?.0 else { return Err(TakeError::OutOfTurn) };
@@ -226,6 +226,16 @@ impl fmt::Debug for Farewell {
     }
 }
 
+/// How the predecessor came to its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gone {
+    /// Microseconds since the commit; `None` if it still runs.
+    pub after_us: Option<u64>,
+    /// It was told to stop with this grace when it owned nothing any more, which was meant for
+    /// whoever does.
+    pub stop: Option<Duration>,
+}
+
 /// The end of the predecessor.
 pub struct Farewell {
     channel: Channel,
@@ -233,13 +243,19 @@ pub struct Farewell {
 }
 
 impl Farewell {
-    /// Waits until the predecessor is gone; says how long that took since the commit,
-    /// microseconds, or `None` if it still runs after `wait`.
-    pub fn wait(&self, wait: Duration) -> Option<u64> {
-        match self.channel.receive(wait) {
-            // Its descriptors are closed when it has ended.
-            Err(ChannelError::Gone) => Some(micros(self.committed.since(clock::now()))),
-            Ok(_) | Err(_) => None,
+    /// Waits until the predecessor is gone.
+    pub fn wait(&self, wait: Duration) -> Gone {
+        let mut gone = Gone::default();
+        loop {
+            match self.channel.receive(wait) {
+                Ok((Message::Stop(grace), _)) => gone.stop = Some(Duration::from_millis(grace)),
+                // Its descriptors are closed when it has ended.
+                Err(ChannelError::Gone) => {
+                    gone.after_us = Some(micros(self.committed.since(clock::now())));
+                    return gone;
+                }
+                Ok(_) | Err(_) => return gone,
+            }
         }
     }
 }

@@ -107,11 +107,11 @@ impl Relay {
                 return Ok(Goes::Nowhere);
             }
             Kind::EarlyCommit => bare("commit").write(&self.new)?,
-            // After the kind of the message.
-            Kind::Format => frame.message[1] = 99,
-            // After the format and the text of the version, which begins with its length.
+            // After the kind of the message and the number of versions.
+            Kind::Format => frame.message[2] = 99,
+            // After the versions and the text of the build, which begins with its length.
             Kind::Layout => {
-                let at = 3 + usize::from(frame.message[2]);
+                let at = 5 + usize::from(frame.message[3]);
                 frame.message[at] = 99;
             }
             Kind::Damage => {
