@@ -3,44 +3,50 @@
 use hangu_codecs::message::RpcOutcome;
 use hangu_config::{LogField, LogPiece};
 
-use super::json::{address, escaped_text, number};
 use super::record::{Record, Subject, Timestamp, cut};
+use super::room::Room;
 use crate::telemetry::Outcome;
 use crate::telemetry::outcome::{http_code, reason_name, status_name};
 
 impl Record<'_> {
-    /// Appends the record as one line. A field that holds nothing is `-`. What comes from the
-    /// network is escaped as in JSON, so a line is one line, and a field in quotes ends where its
-    /// quotes do.
-    pub(super) fn write_line(&self, pieces: &[LogPiece], clock: &mut Timestamp, out: &mut Vec<u8>) {
+    /// Writes the record as one line; gives how many bytes it has. A field that holds nothing is
+    /// `-`. What comes from the network is escaped as in JSON, so a line is one line, and a field
+    /// in quotes ends where its quotes do.
+    pub(super) fn write_line(
+        &self,
+        pieces: &[LogPiece],
+        clock: &mut Timestamp,
+        mut room: Room<'_>,
+    ) -> usize {
         for piece in pieces {
             match piece {
-                LogPiece::Text(text) => out.extend_from_slice(text.as_bytes()),
+                LogPiece::Text(text) => room.put(text.as_bytes()),
                 LogPiece::Field(field) => {
-                    let start = out.len();
-                    self.write_field(*field, clock, out);
-                    if out.len() == start {
-                        out.push(b'-');
+                    let start = room.used();
+                    self.write_field(*field, clock, &mut room);
+                    if room.used() == start {
+                        room.put(b"-");
                     }
                 }
             }
         }
-        out.push(b'\n');
+        room.put(b"\n");
+        room.used()
     }
 
     /// Appends what a field holds; nothing where it holds nothing.
-    fn write_field(&self, field: LogField, clock: &mut Timestamp, out: &mut Vec<u8>) {
+    fn write_field(&self, field: LogField, clock: &mut Timestamp, room: &mut Room<'_>) {
         let text = match field {
-            LogField::Time => return clock.write(self.time_unix_ms, out),
-            LogField::Downstream => return self.downstream.map_or((), |it| address(out, it)),
-            LogField::Upstream => return self.upstream.map_or((), |it| address(out, it)),
-            LogField::RequestId => return number(out, self.request_id),
-            LogField::ReceivedBytes => return number(out, self.received_bytes),
-            LogField::SentBytes => return number(out, self.sent_bytes),
-            LogField::DurationUs => return number(out, self.duration_us),
-            LogField::UpstreamUs => return self.upstream_us.map_or((), |it| number(out, it)),
-            LogField::Worker => return number(out, self.worker as u64),
-            LogField::Status => return self.write_status(out),
+            LogField::Time => return room.put(clock.text(self.time_unix_ms)),
+            LogField::Downstream => return self.downstream.map_or((), |it| room.address(it)),
+            LogField::Upstream => return self.upstream.map_or((), |it| room.address(it)),
+            LogField::RequestId => return room.number(self.request_id),
+            LogField::ReceivedBytes => return room.number(self.received_bytes),
+            LogField::SentBytes => return room.number(self.sent_bytes),
+            LogField::DurationUs => return room.number(self.duration_us),
+            LogField::UpstreamUs => return self.upstream_us.map_or((), |it| room.number(it)),
+            LogField::Worker => return room.number(self.worker as u64),
+            LogField::Status => return self.write_status(room),
             LogField::Listener => self.listener.as_bytes(),
             LogField::Protocol => self.protocol.as_bytes(),
             LogField::Route => self.route.as_bytes(),
@@ -57,7 +63,7 @@ impl Record<'_> {
                 self.subject_field(field)
             }
         };
-        escaped_text(out, cut(text));
+        room.escaped(cut(text));
     }
 
     fn subject_field(&self, field: LogField) -> &[u8] {
@@ -73,23 +79,23 @@ impl Record<'_> {
     }
 
     /// As in JSON; the provider's own status stands in the same field.
-    fn write_status(&self, out: &mut Vec<u8>) {
+    fn write_status(&self, room: &mut Room<'_>) {
         let word = match self.outcome {
-            Outcome::Http(code) => return number(out, u64::from(code)),
+            Outcome::Http(code) => return room.number(u64::from(code)),
             Outcome::Gateway(status) => match self.subject {
-                Subject::Http { .. } => return number(out, u64::from(http_code(status))),
+                Subject::Http { .. } => return room.number(u64::from(http_code(status))),
                 Subject::Rpc { .. } => status_name(status),
             },
             Outcome::Rpc(RpcOutcome::Success) => "success",
             Outcome::Rpc(RpcOutcome::ApplicationError) => "application_error",
             Outcome::Rpc(RpcOutcome::ProviderError(code)) => {
-                out.extend_from_slice(b"provider_error:");
-                return number(out, u64::from(code));
+                room.put(b"provider_error:");
+                return room.number(u64::from(code));
             }
             Outcome::Oneway => "oneway",
             Outcome::Reset(_) => "reset",
         };
-        out.extend_from_slice(word.as_bytes());
+        room.put(word.as_bytes());
     }
 
     /// What went wrong; `None` when nothing did.
@@ -108,14 +114,15 @@ mod tests {
     use hangu_config::{AccessLogFormat, parse_access_log_format};
 
     use super::*;
-    use crate::telemetry::access_log::record::tests::record;
+    use crate::telemetry::access_log::record::tests::{json, record};
 
     fn line(format: &str, record: &Record<'_>) -> String {
         let Ok(AccessLogFormat::Text(pieces)) = parse_access_log_format(format) else {
             panic!("no format of its own: {format}")
         };
-        let mut out = Vec::new();
-        record.write_line(&pieces, &mut Timestamp::default(), &mut out);
+        let mut out = vec![0; 64 * 1024];
+        let bytes = record.write_line(&pieces, &mut Timestamp::default(), Room::new(&mut out));
+        out.truncate(bytes);
         String::from_utf8(out).unwrap()
     }
 
@@ -131,9 +138,7 @@ mod tests {
     #[test]
     fn every_field_holds_what_the_json_form_says_and_nothing_is_a_dash() {
         let full = record();
-        let mut json = Vec::new();
-        full.write(&mut Timestamp::default(), &mut json);
-        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json(&full)).unwrap();
         for field in LogField::ALL {
             let written = line(&format!("%{{{}}}", field.as_str()), &full);
             let expected = match &json[field.as_str()] {

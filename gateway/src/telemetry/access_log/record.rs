@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use hangu_codecs::{Status, message::RpcOutcome};
 
-use super::json::{Object, number};
+use super::json::{Object, member};
+use super::room::Room;
 use crate::telemetry::Outcome;
 use crate::telemetry::outcome::{http_code, status_name};
 
@@ -94,78 +95,80 @@ pub enum Subject<'a> {
 pub const TEXT_BYTES_MAX: usize = 1024;
 
 impl Record<'_> {
-    /// Appends the record as one line.
-    pub(super) fn write(&self, clock: &mut Timestamp, out: &mut Vec<u8>) {
-        let mut object = Object::begin(out);
-        object.plain("time", |out| clock.write(self.time_unix_ms, out));
-        object.text("listener", self.listener.as_bytes());
-        object.text("protocol", self.protocol.as_bytes());
-        object.address("downstream", self.downstream);
-        object.number("request_id", self.request_id);
+    /// Writes the record as one line; gives how many bytes it has.
+    pub(super) fn write(&self, clock: &mut Timestamp, room: Room<'_>) -> usize {
+        let mut object = Object::begin(room, clock.text(self.time_unix_ms));
+        object.text(member!("listener"), self.listener.as_bytes());
+        object.text(member!("protocol"), self.protocol.as_bytes());
+        object.address(member!("downstream"), self.downstream);
+        object.number(member!("request_id"), self.request_id);
         self.write_subject(&mut object);
-        object.text("route", self.route.as_bytes());
-        object.text("cluster", self.cluster.as_bytes());
-        object.address("upstream", self.upstream);
+        object.text(member!("route"), self.route.as_bytes());
+        object.text(member!("cluster"), self.cluster.as_bytes());
+        object.address(member!("upstream"), self.upstream);
         self.write_outcome(&mut object);
-        object.number("received_bytes", self.received_bytes);
-        object.number("sent_bytes", self.sent_bytes);
-        object.number("duration_us", self.duration_us);
+        object.number(member!("received_bytes"), self.received_bytes);
+        object.number(member!("sent_bytes"), self.sent_bytes);
+        object.number(member!("duration_us"), self.duration_us);
         if let Some(upstream_us) = self.upstream_us {
-            object.number("upstream_us", upstream_us);
+            object.number(member!("upstream_us"), upstream_us);
         }
-        object.text_if_any("trace_id", cut(self.call.trace_id));
-        object.text_if_any("span_id", cut(self.call.span_id));
-        object.text_if_any("caller_app", cut(self.call.caller_app));
-        object.text_if_any("caller_zone", cut(self.call.caller_zone));
-        object.text_if_any("callee_app", cut(self.call.callee_app));
-        object.text_if_any("callee_zone", self.callee_zone.as_bytes());
-        object.text_if_any("zone", self.zone.as_bytes());
-        object.number("worker", self.worker as u64);
-        object.end_line();
+        object.text_if_any(member!("trace_id"), cut(self.call.trace_id));
+        object.text_if_any(member!("span_id"), cut(self.call.span_id));
+        object.text_if_any(member!("caller_app"), cut(self.call.caller_app));
+        object.text_if_any(member!("caller_zone"), cut(self.call.caller_zone));
+        object.text_if_any(member!("callee_app"), cut(self.call.callee_app));
+        object.text_if_any(member!("callee_zone"), self.callee_zone.as_bytes());
+        object.text_if_any(member!("zone"), self.zone.as_bytes());
+        object.number(member!("worker"), self.worker as u64);
+        object.end_line()
     }
 
+    #[inline(always)]
     fn write_subject(&self, object: &mut Object<'_>) {
         match self.subject {
             Subject::Http { method, authority, path } => {
-                object.text("method", cut(method));
-                object.text("authority", cut(authority));
-                object.text("path", cut(path));
+                object.text(member!("method"), cut(method));
+                object.text(member!("authority"), cut(authority));
+                object.text(member!("path"), cut(path));
             }
             Subject::Rpc { service, method } => {
-                object.text("service", cut(service));
-                object.text("method", cut(method));
+                object.text(member!("service"), cut(service));
+                object.text(member!("method"), cut(method));
             }
         }
     }
 
     /// `status` is a number for HTTP (what the client saw) and a word for RPC; `failure` stands
     /// only where something failed.
+    #[inline(always)]
     fn write_outcome(&self, object: &mut Object<'_>) {
         match self.outcome {
-            Outcome::Http(code) => object.number("status", u64::from(code)),
-            Outcome::Rpc(RpcOutcome::Success) => object.text("status", b"success"),
+            Outcome::Http(code) => object.number(member!("status"), u64::from(code)),
+            Outcome::Rpc(RpcOutcome::Success) => object.text(member!("status"), b"success"),
             Outcome::Rpc(RpcOutcome::ApplicationError) => {
-                object.text("status", b"application_error");
+                object.text(member!("status"), b"application_error");
             }
             Outcome::Rpc(RpcOutcome::ProviderError(code)) => {
-                object.text("status", b"provider_error");
-                object.number("status_code", u64::from(code));
+                object.text(member!("status"), b"provider_error");
+                object.number(member!("status_code"), u64::from(code));
             }
-            Outcome::Oneway => object.text("status", b"oneway"),
+            Outcome::Oneway => object.text(member!("status"), b"oneway"),
             Outcome::Gateway(status) => self.write_own_status(object, status),
-            Outcome::Reset(_) => object.text("status", b"reset"),
+            Outcome::Reset(_) => object.text(member!("status"), b"reset"),
         }
         if let Some(failure) = self.failure_name() {
-            object.text("failure", failure.as_bytes());
+            object.text(member!("failure"), failure.as_bytes());
         }
     }
 
+    #[inline(always)]
     fn write_own_status(&self, object: &mut Object<'_>, status: Status) {
         match self.subject {
-            Subject::Http { .. } => object.number("status", u64::from(http_code(status))),
-            Subject::Rpc { .. } => object.text("status", status_name(status).as_bytes()),
+            Subject::Http { .. } => object.number(member!("status"), u64::from(http_code(status))),
+            Subject::Rpc { .. } => object.text(member!("status"), status_name(status).as_bytes()),
         }
-        object.text("answered_by", b"gateway");
+        object.text(member!("answered_by"), b"gateway");
     }
 }
 
@@ -173,64 +176,64 @@ pub(super) fn cut(text: &[u8]) -> &[u8] {
     text.get(..TEXT_BYTES_MAX).unwrap_or(text)
 }
 
-/// Times as texts (RFC 3339, UTC, milliseconds). Keeps the last second's text, for records of one
-/// batch share it.
+/// Times as texts (RFC 3339, UTC, milliseconds). Keeps the last text, for records of one wake-up
+/// share it, and those of one second most of it.
 #[derive(Debug)]
 pub(super) struct Timestamp {
-    second: u64,
-    text: [u8; 19],
+    unix_ms: u64,
+    text: [u8; TIME_BYTES],
 }
+
+/// Bytes of a time as a text.
+pub(super) const TIME_BYTES: usize = 24;
 
 impl Default for Timestamp {
     fn default() -> Self {
-        Self { second: 0, text: *b"1970-01-01T00:00:00" }
+        Self { unix_ms: 0, text: *b"1970-01-01T00:00:00.000Z" }
     }
 }
 
 impl Timestamp {
-    pub(super) fn write(&mut self, unix_ms: u64, out: &mut Vec<u8>) {
-        let second = unix_ms / 1000;
-        if second != self.second {
-            self.second = second;
-            self.text = date_time(second);
+    #[inline]
+    pub(super) fn text(&mut self, unix_ms: u64) -> &[u8; TIME_BYTES] {
+        if unix_ms != self.unix_ms {
+            self.change(unix_ms);
         }
-        out.extend_from_slice(&self.text);
-        let ms = unix_ms % 1000;
-        out.extend_from_slice(if ms < 10 {
-            b".00"
-        } else if ms < 100 {
-            b".0"
-        } else {
-            b"."
-        });
-        number(out, ms);
-        out.push(b'Z');
+        &self.text
+    }
+
+    fn change(&mut self, unix_ms: u64) {
+        if unix_ms / 1000 != self.unix_ms / 1000 {
+            put_date_time(&mut self.text, unix_ms / 1000);
+        }
+        put_digits(&mut self.text[20..23], unix_ms % 1000);
+        self.unix_ms = unix_ms;
     }
 }
 
 /// Appends a time as a text (RFC 3339, UTC, milliseconds).
 pub fn write_time(unix_ms: u64, out: &mut Vec<u8>) {
-    Timestamp::default().write(unix_ms, out);
+    out.extend_from_slice(Timestamp::default().text(unix_ms));
 }
 
-/// `2026-11-22T20:15:00` of seconds since the Unix epoch; years above 9999 wrap.
-fn date_time(second: u64) -> [u8; 19] {
+/// Makes it `2026-11-22T20:15:00` of seconds since the Unix epoch; years above 9999 wrap.
+fn put_date_time(text: &mut [u8; TIME_BYTES], second: u64) {
     let (year, month, day) = civil(second / 86_400);
     let of_day = second % 86_400;
-    let mut text = *b"0000-00-00T00:00:00";
-    let mut put = |at: usize, digits: usize, mut value: u64| {
-        for index in (at..at + digits).rev() {
-            text[index] = b'0' + (value % 10) as u8;
-            value /= 10;
-        }
-    };
-    put(0, 4, year);
-    put(5, 2, month);
-    put(8, 2, day);
-    put(11, 2, of_day / 3600);
-    put(14, 2, of_day / 60 % 60);
-    put(17, 2, of_day % 60);
-    text
+    put_digits(&mut text[0..4], year);
+    put_digits(&mut text[5..7], month);
+    put_digits(&mut text[8..10], day);
+    put_digits(&mut text[11..13], of_day / 3600);
+    put_digits(&mut text[14..16], of_day / 60 % 60);
+    put_digits(&mut text[17..19], of_day % 60);
+}
+
+/// Fills a place with the last digits of a number.
+fn put_digits(place: &mut [u8], mut value: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
 }
 
 /// Year, month and day of days since 1970-01-01 in the Gregorian calendar. Counts from 0000-03-01,
@@ -288,9 +291,15 @@ pub(super) mod tests {
         }
     }
 
+    pub(in super::super) fn json(record: &Record<'_>) -> Vec<u8> {
+        let mut out = vec![0; 64 * 1024];
+        let bytes = record.write(&mut Timestamp::default(), Room::new(&mut out));
+        out.truncate(bytes);
+        out
+    }
+
     fn line(record: &Record<'_>) -> Value {
-        let mut out = Vec::new();
-        record.write(&mut Timestamp::default(), &mut out);
+        let out = json(record);
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         serde_json::from_slice(&out).unwrap()
     }
@@ -361,7 +370,12 @@ pub(super) mod tests {
 
     #[test]
     fn dates_follow_the_gregorian_calendar() {
-        let text = |second| String::from_utf8(date_time(second).to_vec()).unwrap();
+        let text = |second: u64| {
+            let mut out = Vec::new();
+            write_time(second * 1000, &mut out);
+            assert_eq!(out.split_off(19), b".000Z");
+            String::from_utf8(out).unwrap()
+        };
         assert_eq!(text(0), "1970-01-01T00:00:00");
         assert_eq!(text(951_782_399), "2000-02-28T23:59:59");
         assert_eq!(text(951_782_400), "2000-02-29T00:00:00");
@@ -374,11 +388,7 @@ pub(super) mod tests {
     #[test]
     fn the_kept_second_changes_with_the_time() {
         let mut clock = Timestamp::default();
-        let mut text = |ms| {
-            let mut out = Vec::new();
-            clock.write(ms, &mut out);
-            String::from_utf8(out).unwrap()
-        };
+        let mut text = |ms| String::from_utf8(clock.text(ms).to_vec()).unwrap();
         assert_eq!(text(7), "1970-01-01T00:00:00.007Z");
         assert_eq!(text(1_099), "1970-01-01T00:00:01.099Z");
         assert_eq!(text(999), "1970-01-01T00:00:00.999Z");

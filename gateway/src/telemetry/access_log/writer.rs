@@ -13,16 +13,9 @@ use hangu_codecs::Time;
 use hangu_config::AccessLogFormat;
 
 use super::{
-    AccessLog, BUFFER_BYTES_MAX, Batch, LogCounters, QUEUE_BUFFERS_MAX, SPARE_BUFFERS_MAX, Sink,
-    record,
+    AccessLog, BUFFER_BYTES, Batch, Buffer, LogCounters, QUEUE_BUFFERS_MAX, SPARE_BUFFERS_MAX,
+    Sink, record,
 };
-
-/// After having written, the writer lets records gather that long instead of waiting at the queue:
-/// so a busy worker never has to wake it, and there are fewer and larger writes.
-const GATHER: Duration = Duration::from_millis(5);
-
-/// Bytes that go into one write.
-const WRITE_BYTES: usize = 256 * 1024;
 
 /// A failing target is reported at most that often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
@@ -150,10 +143,10 @@ fn log_of(
     format: &Arc<AccessLogFormat>,
     queue: &SyncSender<Batch>,
     last: &SyncSender<Batch>,
-) -> (SyncSender<Vec<u8>>, AccessLog) {
+) -> (SyncSender<Buffer>, AccessLog) {
     let (empties, spares) = sync_channel(SPARE_BUFFERS_MAX);
     let log = AccessLog {
-        buffer: Vec::new(),
+        buffer: Buffer::default(),
         records: 0,
         clock: record::Timestamp::default(),
         format: Arc::clone(format),
@@ -197,56 +190,33 @@ impl Writer {
 struct Thread {
     batches: Receiver<Batch>,
     lasts: Receiver<Batch>,
-    empties: Vec<SyncSender<Vec<u8>>>,
+    empties: Vec<SyncSender<Buffer>>,
     out: Out,
 }
 
 impl Thread {
     fn run(mut self) {
-        let mut text = Vec::new();
         loop {
-            let first = match self.batches.recv_timeout(IDLE) {
-                Ok(first) => first,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.out.reopen_if_asked();
-                    continue;
-                }
+            match self.batches.recv_timeout(IDLE) {
+                Ok(batch) => self.write(batch),
+                Err(RecvTimeoutError::Timeout) => self.out.reopen_if_asked(),
                 Err(RecvTimeoutError::Disconnected) => break,
-            };
-            self.take(first, &mut text);
-            let mut more = true;
-            while more {
-                more = self.gather(&mut text);
-                self.out.write(&text);
-                text.clear();
             }
-            std::thread::park_timeout(GATHER);
         }
         // No worker is left; what each had when it ended is later than all that was queued.
         while let Ok(last) = self.lasts.recv() {
-            self.out.write(&last.text);
+            self.out.write(last.buffer.text());
         }
     }
 
-    /// Takes what is there, up to the size of one write; says whether there may be more.
-    fn gather(&mut self, text: &mut Vec<u8>) -> bool {
-        while text.len() < WRITE_BYTES {
-            match self.batches.try_recv() {
-                Ok(batch) => self.take(batch, text),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
-            }
-        }
-        true
-    }
-
-    /// Appends a batch and sends its buffer back to its worker.
-    fn take(&mut self, batch: Batch, text: &mut Vec<u8>) {
-        let Batch { text: mut buffer, worker, .. } = batch;
-        text.extend_from_slice(&buffer);
-        buffer.clear();
-        if buffer.capacity() > BUFFER_BYTES_MAX / 4 {
+    /// Writes a batch and sends its buffer back to its worker.
+    fn write(&mut self, batch: Batch) {
+        let Batch { mut buffer, worker, .. } = batch;
+        self.out.write(buffer.text());
+        if buffer.bytes.len() > BUFFER_BYTES {
             return;
         }
+        buffer.used = 0;
         if let Some(empties) = self.empties.get(worker) {
             // A worker with enough spare buffers lets this one go.
             let _ = empties.try_send(buffer);
