@@ -1,8 +1,6 @@
 //! The fixed part of a frame; the tables stand in the module's documentation.
 
 use bytes::BytesMut;
-use nom::number::complete::{be_i16, be_i32, be_u8, be_u16, be_u32};
-use nom::{IResult, Parser};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -103,27 +101,27 @@ impl Fixed {
     /// reads class and header lengths as signed shorts and the content length as a signed int.
     #[inline(always)]
     pub fn read(input: &[u8]) -> Result<Option<Self>, Error> {
-        let parsed = match input.first() {
+        let begun = match input.first() {
             None => return Ok(None),
-            Some(1) => v1(input),
-            Some(2) => v2(input),
+            Some(1) => input.split_first_chunk().map(|(it, rest)| (Begin::v1(*it), rest)),
+            Some(2) => input.split_first_chunk().map(|(it, rest)| (Begin::v2(*it), rest)),
             Some(_) => return Err(PROTOCOL_CODE),
         };
-        let Ok((rest, begin)) = parsed else { return Ok(None) };
+        let Some((begin, rest)) = begun else { return Ok(None) };
         let version = match begin.version {
             Version::V2 { minor, .. } if !matches!(minor, 1 | 2) => return Err(PROTOCOL_VERSION),
             version => version,
         };
-        let parsed = match begin.kind {
-            RESPONSE => end_of_response(rest),
-            REQUEST | ONEWAY => end_of_request(rest),
+        let rest = match begin.kind {
+            RESPONSE => rest.first_chunk().map(|it| Rest::of_response(*it)),
+            REQUEST | ONEWAY => rest.first_chunk().map(|it| Rest::of_request(*it)),
             _ => return Err(TYPE),
         };
         let command = begin.command;
         if !matches!(command, COMMAND_HEARTBEAT | COMMAND_REQUEST | COMMAND_RESPONSE) {
             return Err(COMMAND);
         }
-        let Ok((_, end)) = parsed else { return Ok(None) };
+        let Some(end) = rest else { return Ok(None) };
         let kind = match (begin.kind, command, end.word) {
             (REQUEST, COMMAND_REQUEST, Word::Timeout(timeout_ms)) => Kind::Request { timeout_ms },
             (ONEWAY, COMMAND_REQUEST, Word::Timeout(timeout_ms)) => Kind::Oneway { timeout_ms },
@@ -286,45 +284,42 @@ enum Word {
     Status(u16),
 }
 
-/// Too few bytes are the only way in which these fail.
-type Parsed<'a, T> = IResult<&'a [u8], T, ()>;
+impl Begin {
+    #[inline]
+    fn v1([_, kind, c0, c1, command_version, i0, i1, i2, i3, codec]: [u8; 10]) -> Self {
+        let command = u16::from_be_bytes([c0, c1]);
+        let id = u32::from_be_bytes([i0, i1, i2, i3]);
+        Self { version: Version::V1, kind, command, command_version, id, codec }
+    }
 
-fn v1(input: &[u8]) -> Parsed<'_, Begin> {
-    (be_u8, be_u8, be_u16, be_u8, be_u32, be_u8)
-        .map(|(_, kind, command, command_version, id, codec)| Begin {
-            version: Version::V1,
-            kind,
-            command,
-            command_version,
-            id,
-            codec,
-        })
-        .parse(input)
+    #[inline]
+    fn v2([_, minor, bytes @ .., switches]: [u8; 12]) -> Self {
+        let [kind, c0, c1, command_version, i0, i1, i2, i3, codec] = bytes;
+        let same = [1, kind, c0, c1, command_version, i0, i1, i2, i3, codec];
+        Self { version: Version::V2 { minor, switches }, ..Self::v1(same) }
+    }
 }
 
-fn v2(input: &[u8]) -> Parsed<'_, Begin> {
-    (be_u8, be_u8, be_u8, be_u16, be_u8, be_u32, be_u8, be_u8)
-        .map(|(_, minor, kind, command, command_version, id, codec, switches)| Begin {
-            version: Version::V2 { minor, switches },
-            kind,
-            command,
-            command_version,
-            id,
-            codec,
-        })
-        .parse(input)
-}
+impl Rest {
+    #[inline]
+    fn of_request([t0, t1, t2, t3, lengths @ ..]: [u8; 12]) -> Self {
+        Self::new(Word::Timeout(i32::from_be_bytes([t0, t1, t2, t3])), lengths)
+    }
 
-fn end_of_request(input: &[u8]) -> Parsed<'_, Rest> {
-    (be_i32.map(Word::Timeout), be_i16, be_i16, be_i32).map(rest).parse(input)
-}
+    #[inline]
+    fn of_response([s0, s1, lengths @ ..]: [u8; 10]) -> Self {
+        Self::new(Word::Status(u16::from_be_bytes([s0, s1])), lengths)
+    }
 
-fn end_of_response(input: &[u8]) -> Parsed<'_, Rest> {
-    (be_u16.map(Word::Status), be_i16, be_i16, be_i32).map(rest).parse(input)
-}
-
-fn rest((word, class_bytes, header_bytes, content_bytes): (Word, i16, i16, i32)) -> Rest {
-    Rest { word, class_bytes, header_bytes, content_bytes }
+    #[inline]
+    fn new(word: Word, [k0, k1, h0, h1, c0, c1, c2, c3]: [u8; 8]) -> Self {
+        Self {
+            word,
+            class_bytes: i16::from_be_bytes([k0, k1]),
+            header_bytes: i16::from_be_bytes([h0, h1]),
+            content_bytes: i32::from_be_bytes([c0, c1, c2, c3]),
+        }
+    }
 }
 
 /// Gathers the fixed part, so that it is appended at once.
