@@ -105,7 +105,7 @@ impl Core {
         };
         let upstream = match &exchange.upstream {
             Upstream::None => FrozenUpstream::None,
-            Upstream::Waiting(parts) => FrozenUpstream::Waiting(parts.clone()),
+            Upstream::Waiting(parts) => FrozenUpstream::Waiting(parts.to_vec()),
             Upstream::Joined(Peer::Remote { worker, .. }) => {
                 FrozenUpstream::Joined(FrozenPeer::Remote(*worker as u32, id.parts()))
             }
@@ -121,16 +121,18 @@ impl Core {
                 None => FrozenSeries::None,
             },
         };
-        let route = exchange.route.and_then(|it| self.snapshot.route_now(&exchange.snapshot, it));
+        let logged = exchange.logged.as_deref().cloned().unwrap_or_default();
+        let route =
+            exchange.route.and_then(|it| self.snapshot.route_now(&exchange.snapshot, it as usize));
         FrozenExchange {
             downstream: peer(exchange.downstream),
             upstream,
-            listener: exchange.listener as u32,
+            listener: exchange.listener,
             route: route.map(|it| it as u32),
             series,
-            target: exchange.target.map(|it| (it.0 as u32, it.1 as u32)),
+            target: exchange.target,
             began: age(exchange.began, now),
-            forwarded: exchange.forwarded.map(|it| age(it, now)),
+            forwarded: (exchange.forwarded != NEVER).then(|| age(exchange.forwarded, now)),
             deadline: (exchange.deadline != NEVER).then(|| left(exchange.deadline, now)),
             progress: exchange.progress,
             outcome: exchange.outcome,
@@ -138,9 +140,9 @@ impl Core {
             counts_downstream: exchange.counts_downstream,
             counts_upstream: exchange.counts_upstream,
             retries: exchange.retries,
-            text: exchange.text.clone(),
-            received_bytes: exchange.received_bytes,
-            sent_bytes: exchange.sent_bytes,
+            text: logged.text,
+            received_bytes: logged.received_bytes,
+            sent_bytes: logged.sent_bytes,
         }
     }
 
