@@ -145,9 +145,16 @@ impl Core {
         self.now = clock::now();
         let mut batch = std::mem::take(&mut self.writing);
         self.outbox.take(&mut batch);
-        for id in batch.drain(..) {
-            self.shelter(id, |core| core.write(id));
+        // What asks for work goes before what tells of work done, so that upstreams work meanwhile.
+        for asks in [true, false] {
+            for id in &batch {
+                let side = self.connections.get(*id).map(|it| it.side);
+                if matches!(side, Some(Side::Upstream { .. })) == asks {
+                    self.shelter(*id, |core| core.write(*id));
+                }
+            }
         }
+        batch.clear();
         self.writing = batch;
         self.work_off();
     }
