@@ -121,7 +121,6 @@ impl Core {
                 None => FrozenSeries::None,
             },
         };
-        let logged = exchange.logged.as_deref().cloned().unwrap_or_default();
         let route =
             exchange.route.and_then(|it| self.snapshot.route_now(&exchange.snapshot, it as usize));
         FrozenExchange {
@@ -140,9 +139,9 @@ impl Core {
             counts_downstream: exchange.counts_downstream,
             counts_upstream: exchange.counts_upstream,
             retries: exchange.retries,
-            text: logged.text,
-            received_bytes: logged.received_bytes,
-            sent_bytes: logged.sent_bytes,
+            text: exchange.logged.as_ref().map(|it| it.text.clone()).unwrap_or_default(),
+            received_bytes: exchange.received_bytes,
+            sent_bytes: exchange.sent_bytes,
         }
     }
 

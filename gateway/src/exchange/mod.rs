@@ -100,11 +100,15 @@ pub struct Exchange {
     pub retries: u8,
     /// What only the access log tells; none where nothing is logged.
     pub logged: Option<Box<Logged>>,
+    /// Bytes of body or frame that came from the client.
+    pub received_bytes: u64,
+    /// Bytes of body or frame that went to the client.
+    pub sent_bytes: u64,
 }
 
 // Hundreds are in flight at once, and each is touched at its begin and at its end: what a request
 // costs is the lines of the cache that it takes.
-const _: () = assert!(size_of::<Exchange>() <= 152);
+const _: () = assert!(size_of::<Exchange>() <= 168);
 
 /// The other end of an exchange's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,6 +246,10 @@ impl Core {
         head: &Head<'_>,
         end: End,
     ) -> ExchangeId {
+        let received_bytes = match head {
+            Head::RpcRequest(rpc) | Head::RpcResponse(rpc) => rpc.bytes() as u64,
+            Head::HttpRequest(_) | Head::HttpResponse(_) => 0,
+        };
         let logged = self.settings.access_log.then(|| self.logs.keep(head));
         self.counters.listener(asked.listener).requests_active.increment();
         self.exchanges.insert(Exchange {
@@ -271,6 +279,8 @@ impl Core {
             counts_upstream: None,
             retries: 0,
             logged,
+            received_bytes,
+            sent_bytes: 0,
         })
     }
 

@@ -35,9 +35,7 @@ impl Core {
         }
         let ends = ends(part);
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        if let Some(logged) = &mut exchange.logged {
-            logged.received_bytes += data_bytes(part);
-        }
+        exchange.received_bytes += data_bytes(part);
         exchange.progress.request_ended |= ends;
         self.hand_on(id, from, part);
         self.complete_if_ended(id);
@@ -301,9 +299,7 @@ impl Exchange {
 
 /// Notes in the exchange what a part of the response says.
 fn note_response(exchange: &mut Exchange, part: &Part<'_>) {
-    if let Some(logged) = &mut exchange.logged {
-        logged.sent_bytes += data_bytes(part);
-    }
+    exchange.sent_bytes += data_bytes(part);
     exchange.progress.response_ended |= ends(part);
     let Part::Head(head, _) = part else { return };
     let Some(outcome) = outcome_of(head) else { return };

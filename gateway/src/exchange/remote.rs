@@ -252,6 +252,8 @@ impl Core {
             retries: 0,
             // So does the log.
             logged: None,
+            received_bytes: 0,
+            sent_bytes: 0,
         });
         self.away.insert(caller, id);
         id

@@ -78,10 +78,6 @@ pub struct Logged {
     pub text: Text,
     /// What went wrong, in more detail than the outcome tells.
     pub failure: Option<&'static str>,
-    /// Bytes of body or frame that came from the client.
-    pub received_bytes: u64,
-    /// Bytes of body or frame that went to the client.
-    pub sent_bytes: u64,
 }
 
 /// Records of exchanges that ended, to be used again.
@@ -105,7 +101,6 @@ impl Logs {
                 text.put(0, texts.map(|it| cut(it, TEXT_BYTES_MAX)));
             }
             Head::RpcRequest(rpc) => {
-                logged.received_bytes = rpc.bytes() as u64;
                 text.kind = Kind::Rpc;
                 text.put(0, [rpc.service, rpc.method].map(|it| cut(it, TEXT_BYTES_MAX)));
             }

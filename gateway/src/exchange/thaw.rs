@@ -352,12 +352,8 @@ impl Core {
         let deadline = frozen.deadline.map_or(NEVER, |it| after(now, it));
         let is_remote = matches!(upstream, Upstream::Joined(Peer::Remote { .. }));
         let is_joined = matches!(upstream, Upstream::Joined(Peer::Local { .. }));
-        let logged = Logged {
-            text: frozen.text,
-            failure: None,
-            received_bytes: frozen.received_bytes,
-            sent_bytes: frozen.sent_bytes,
-        };
+        let is_logged = frozen.text.subject().is_some();
+        let logged = is_logged.then(|| Box::new(Logged { text: frozen.text, failure: None }));
         let exchange = Exchange {
             downstream,
             upstream,
@@ -375,7 +371,9 @@ impl Core {
             counts_downstream: frozen.counts_downstream,
             counts_upstream: counts_upstream.map(|it| it as u32),
             retries: frozen.retries,
-            logged: logged.text.subject().is_some().then(|| Box::new(logged)),
+            logged,
+            received_bytes: frozen.received_bytes,
+            sent_bytes: frozen.sent_bytes,
         };
         let id = match place {
             Some(place) => self.exchanges.fill(place, exchange).ok_or(RefusedThaw::Damaged)?,
