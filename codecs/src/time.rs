@@ -32,6 +32,11 @@ impl Time {
         Duration::from_micros(now.0.saturating_sub(self.0))
     }
 
+    /// Microseconds since `self`, seen from `now`; zero when it lies ahead.
+    pub const fn micros_since(self, now: Self) -> u64 {
+        now.0.saturating_sub(self.0)
+    }
+
     /// The instant that lies `duration` after `self`, at the latest the end of time.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

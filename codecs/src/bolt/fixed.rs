@@ -103,27 +103,27 @@ impl Fixed {
     /// reads class and header lengths as signed shorts and the content length as a signed int.
     #[inline(always)]
     pub fn read(input: &[u8]) -> Result<Option<Self>, Error> {
-        let parsed = match input.first() {
+        let begun = match input.first() {
             None => return Ok(None),
-            Some(1) => v1(input),
-            Some(2) => v2(input),
+            Some(1) => first::<V1_BEGIN, _>(input, v1),
+            Some(2) => first::<V2_BEGIN, _>(input, v2),
             Some(_) => return Err(PROTOCOL_CODE),
         };
-        let Ok((rest, begin)) = parsed else { return Ok(None) };
+        let Some((begin, rest)) = begun else { return Ok(None) };
         let version = match begin.version {
             Version::V2 { minor, .. } if !matches!(minor, 1 | 2) => return Err(PROTOCOL_VERSION),
             version => version,
         };
-        let parsed = match begin.kind {
-            RESPONSE => end_of_response(rest),
-            REQUEST | ONEWAY => end_of_request(rest),
+        let rest = match begin.kind {
+            RESPONSE => first::<RESPONSE_REST, _>(rest, end_of_response),
+            REQUEST | ONEWAY => first::<REQUEST_REST, _>(rest, end_of_request),
             _ => return Err(TYPE),
         };
         let command = begin.command;
         if !matches!(command, COMMAND_HEARTBEAT | COMMAND_REQUEST | COMMAND_RESPONSE) {
             return Err(COMMAND);
         }
-        let Ok((_, end)) = parsed else { return Ok(None) };
+        let Some((end, _)) = rest else { return Ok(None) };
         let kind = match (begin.kind, command, end.word) {
             (REQUEST, COMMAND_REQUEST, Word::Timeout(timeout_ms)) => Kind::Request { timeout_ms },
             (ONEWAY, COMMAND_REQUEST, Word::Timeout(timeout_ms)) => Kind::Oneway { timeout_ms },
@@ -286,9 +286,16 @@ enum Word {
     Status(u16),
 }
 
+/// Bytes of the parts that [`Fixed::read`] takes one after the other.
+const V1_BEGIN: usize = 10;
+const V2_BEGIN: usize = 12;
+const REQUEST_REST: usize = 12;
+const RESPONSE_REST: usize = 10;
+
 /// Too few bytes are the only way in which these fail.
 type Parsed<'a, T> = IResult<&'a [u8], T, ()>;
 
+#[inline(always)]
 fn v1(input: &[u8]) -> Parsed<'_, Begin> {
     (be_u8, be_u8, be_u16, be_u8, be_u32, be_u8)
         .map(|(_, kind, command, command_version, id, codec)| Begin {
@@ -302,6 +309,7 @@ fn v1(input: &[u8]) -> Parsed<'_, Begin> {
         .parse(input)
 }
 
+#[inline(always)]
 fn v2(input: &[u8]) -> Parsed<'_, Begin> {
     (be_u8, be_u8, be_u8, be_u16, be_u8, be_u32, be_u8, be_u8)
         .map(|(_, minor, kind, command, command_version, id, codec, switches)| Begin {
@@ -315,16 +323,31 @@ fn v2(input: &[u8]) -> Parsed<'_, Begin> {
         .parse(input)
 }
 
+#[inline(always)]
 fn end_of_request(input: &[u8]) -> Parsed<'_, Rest> {
     (be_i32.map(Word::Timeout), be_i16, be_i16, be_i32).map(rest).parse(input)
 }
 
+#[inline(always)]
 fn end_of_response(input: &[u8]) -> Parsed<'_, Rest> {
     (be_u16.map(Word::Status), be_i16, be_i16, be_i32).map(rest).parse(input)
 }
 
+#[inline(always)]
 fn rest((word, class_bytes, header_bytes, content_bytes): (Word, i16, i16, i32)) -> Rest {
     Rest { word, class_bytes, header_bytes, content_bytes }
+}
+
+/// Parses the first `N` bytes, if there are so many: one look at the length instead of one for
+/// each number. The parser takes them all.
+#[inline(always)]
+fn first<const N: usize, T>(
+    input: &[u8],
+    parse: impl Fn(&[u8]) -> Parsed<'_, T>,
+) -> Option<(T, &[u8])> {
+    let (first, after) = input.split_first_chunk::<N>()?;
+    let (_, parsed) = parse(first).ok()?;
+    Some((parsed, after))
 }
 
 /// Gathers the fixed part, so that it is appended at once.

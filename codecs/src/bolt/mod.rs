@@ -115,7 +115,7 @@ fn thaw(frozen: &Frozen, limits: &Limits, now: Time) -> Result<Box<dyn Codec>, T
 
 fn rpc_head<'a>(head: &'a [u8], payload: RpcPayload<'a>) -> Option<RpcHead<'a>> {
     // The limits were held when the frame came.
-    Bolt::head(head, payload, usize::MAX).ok()
+    Bolt::head(head, payload, None, usize::MAX).ok()
 }
 
 #[cfg(test)]

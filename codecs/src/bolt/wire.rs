@@ -10,7 +10,7 @@ use super::{NAME, header, status};
 use crate::codec::Fault;
 use crate::message::{FieldPlace, RpcOutcome, RpcTrace};
 use crate::rpc::{FrameKind, Prefix, Wire, Written, malformed};
-use crate::{EncodeError, Error, Fields, RpcHead, RpcPayload, Status, hessian2};
+use crate::{EncodeError, Error, Fields, RpcChecksum, RpcHead, RpcPayload, Status, hessian2};
 
 /// The byte layout of Bolt.
 #[derive(Clone, Copy, Debug)]
@@ -60,16 +60,17 @@ impl Wire for Bolt {
         }))
     }
 
-    #[inline]
+    #[inline(always)]
     fn head<'a>(
         head: &'a [u8],
         payload: RpcPayload<'a>,
+        checksum: Option<RpcChecksum>,
         fields_max: usize,
     ) -> Result<RpcHead<'a>, Error> {
         // The prefix was read before, so the places are enough.
         let Some(begin) = begin(head) else { return Err(HEAD) };
         let Some(found) = find(begin.block, fields_max)? else {
-            return opaque(head, payload, &begin);
+            return opaque(head, payload, checksum, &begin);
         };
         let fields = header::fields(begin.block);
         let (two_way, said) = match begin.word {
@@ -77,7 +78,7 @@ impl Wire for Bolt {
             Word::Oneway(said) => (false, said),
             Word::Response(status) => {
                 let outcome = outcome(status, found.is_error);
-                return Ok(RpcHead { outcome, fields, ..bare(head, payload) });
+                return Ok(RpcHead { outcome, fields, ..bare(head, payload, checksum) });
             }
         };
         let method = match found.method {
@@ -95,7 +96,7 @@ impl Wire for Bolt {
             timeout_in_fields: found.names_deadline,
             fields,
             trace: found.trace(begin.block),
-            ..bare(head, payload)
+            ..bare(head, payload, checksum)
         })
     }
 
@@ -237,7 +238,7 @@ fn member(text: &[u8], name: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// Walks the header fields. `None`: the header is no list of fields.
-#[inline]
+#[inline(always)]
 fn find(block: &[u8], fields_max: usize) -> Result<Option<Found<'_>>, Error> {
     let (mut found, mut rest, mut count) = (Found::default(), block, 0_usize);
     while !rest.is_empty() {
@@ -315,13 +316,14 @@ fn begin(head: &[u8]) -> Option<Begin<'_>> {
 fn opaque<'a>(
     head: &'a [u8],
     payload: RpcPayload<'a>,
+    checksum: Option<RpcChecksum>,
     begin: &Begin<'_>,
 ) -> Result<RpcHead<'a>, Error> {
     if begin.class == super::CLASS_REQUEST || begin.class == super::CLASS_RESPONSE {
         return Err(FIELDS);
     }
     // What it holds is not known, a deadline perhaps.
-    let bare = RpcHead { timeout_in_fields: true, ..bare(head, payload) };
+    let bare = RpcHead { timeout_in_fields: true, ..bare(head, payload, checksum) };
     Ok(match begin.word {
         Word::Request(said) => RpcHead { two_way: true, timeout: milliseconds(said), ..bare },
         Word::Oneway(said) => RpcHead { timeout: milliseconds(said), ..bare },
@@ -329,7 +331,8 @@ fn opaque<'a>(
     })
 }
 
-fn bare<'a>(head: &'a [u8], payload: RpcPayload<'a>) -> RpcHead<'a> {
+#[inline(always)]
+fn bare<'a>(head: &'a [u8], payload: RpcPayload<'a>, checksum: Option<RpcChecksum>) -> RpcHead<'a> {
     RpcHead {
         protocol: NAME,
         two_way: false,
@@ -341,7 +344,7 @@ fn bare<'a>(head: &'a [u8], payload: RpcPayload<'a>) -> RpcHead<'a> {
         fields: crate::message::RpcFields::none(),
         head,
         payload,
-        checksum: None,
+        checksum,
         trace: RpcTrace::default(),
         added: None,
     }

@@ -97,7 +97,8 @@ enum Input {
 enum Step<S> {
     Nothing,
     Note(Note),
-    Frame(StreamId, Prefix<S>, Option<RpcChecksum>),
+    /// With the bytes of its head and its payload.
+    Frame(StreamId, FrameKind, (usize, usize), Option<RpcChecksum>),
     LargeFrame(StreamId, Box<Gather<S>>, Option<RpcChecksum>),
 }
 
@@ -156,6 +157,7 @@ impl<W: Wire> Rpc<W> {
     }
 
     /// Looks at the front of the input once.
+    #[inline]
     fn step(&mut self, input: &mut BytesMut) -> Result<Step<W::Shape>, Error> {
         if !self.has_skipped(input) || self.input == Input::Failed {
             return self.more(input);
@@ -181,12 +183,16 @@ impl<W: Wire> Rpc<W> {
         };
         self.skip = frame.len();
         Ok(match self.admit(&prefix) {
-            Ok(stream) => Step::Frame(stream, prefix, checksum),
+            Ok(stream) => {
+                let bytes = (prefix.head_bytes, prefix.payload_bytes);
+                Step::Frame(stream, prefix.kind, bytes, checksum)
+            }
             Err(note) => Step::Note(note),
         })
     }
 
     /// Takes off the input what is done with; says whether all of it was there.
+    #[inline]
     fn has_skipped(&mut self, input: &mut BytesMut) -> bool {
         let there = self.skip.min(input.len());
         if there > 0 {
@@ -197,6 +203,7 @@ impl<W: Wire> Rpc<W> {
     }
 
     /// The next frame's prefix, read once.
+    #[inline]
     fn prefix(&mut self, input: &[u8]) -> Result<Option<Prefix<W::Shape>>, Error> {
         if let Some(known) = self.pending.take() {
             return Ok(Some(known));
@@ -285,6 +292,7 @@ impl<W: Wire> Rpc<W> {
     }
 
     /// What a whole frame is to us: a part of this stream, or something that is only counted.
+    #[inline]
     fn admit(&mut self, prefix: &Prefix<W::Shape>) -> Result<StreamId, Note> {
         let Prefix { kind, id, shape, .. } = *prefix;
         match &mut self.side {
@@ -404,25 +412,26 @@ impl<W: Wire> Codec for Rpc<W> {
             scratch.segments.clear();
             scratch.frame_head = Bytes::new();
         }
-        let step = self.step(input).map_err(|error| self.fail(error))?;
-        let (stream, kind, checksum, head, payload) = match step {
-            Step::Nothing => return Ok(None),
-            Step::Note(note) => return Ok(Some(Event::Note(note))),
-            Step::Frame(stream, prefix, checksum) => {
-                let (head, rest) = input.split_at_checked(prefix.head_bytes).unwrap_or_default();
-                let payload = rest.get(..prefix.payload_bytes).unwrap_or_default();
-                (stream, prefix.kind, checksum, head, RpcPayload::Slice(payload))
+        let (stream, kind, checksum, head, payload) = match self.step(input) {
+            Err(error) => return Err(self.fail(error)),
+            Ok(Step::Nothing) => return Ok(None),
+            Ok(Step::Note(note)) => return Ok(Some(Event::Note(note))),
+            Ok(Step::Frame(stream, kind, (head_bytes, payload_bytes), checksum)) => {
+                let (head, rest) = input.split_at_checked(head_bytes).unwrap_or_default();
+                let payload = rest.get(..payload_bytes).unwrap_or_default();
+                (stream, kind, checksum, head, RpcPayload::Slice(payload))
             }
-            Step::LargeFrame(stream, gather, checksum) => {
+            Ok(Step::LargeFrame(stream, gather, checksum)) => {
                 scratch.frame_head = gather.head;
                 scratch.segments = gather.segments;
                 let payload = RpcPayload::Segments(&scratch.segments);
                 (stream, gather.prefix.kind, checksum, &scratch.frame_head[..], payload)
             }
         };
-        let mut frame =
-            W::head(head, payload, self.limits.fields_max).map_err(|error| self.fail(error))?;
-        frame.checksum = checksum;
+        let frame = match W::head(head, payload, checksum, self.limits.fields_max) {
+            Ok(frame) => frame,
+            Err(error) => return Err(self.fail(error)),
+        };
         let head = match kind {
             FrameKind::Response => Head::RpcResponse(frame),
             _ => Head::RpcRequest(frame),
@@ -557,6 +566,7 @@ impl<W: Wire> Codec for Rpc<W> {
 }
 
 /// Appends payload and checksum behind a head that begins at `start` of the tail.
+#[inline]
 fn finish(output: &mut Output, start: usize, frame: &RpcHead<'_>, is_checked: bool) {
     let checksum = is_checked.then(|| {
         let head = output.tail().get(start..).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use bytes::BytesMut;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{EncodeError, Error, RpcHead, RpcPayload, Status};
+use crate::{EncodeError, Error, RpcChecksum, RpcHead, RpcPayload, Status};
 
 /// The byte layout of an RPC protocol: how to add one in Rust.
 ///
@@ -29,13 +29,14 @@ pub trait Wire: 'static {
     /// The bytes begin no frame of this protocol.
     fn prefix(input: &[u8]) -> Result<Option<Prefix<Self::Shape>>, Error>;
 
-    /// Reads a whole head; walks the fields once. `checksum` is left `None` for the engine.
+    /// Reads a whole head; walks the fields once.
     ///
     /// # Errors
     /// The head cannot be read, or has more than `fields_max` fields.
     fn head<'a>(
         head: &'a [u8],
         payload: RpcPayload<'a>,
+        checksum: Option<RpcChecksum>,
         fields_max: usize,
     ) -> Result<RpcHead<'a>, Error>;
 

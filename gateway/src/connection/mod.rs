@@ -236,6 +236,14 @@ impl Connection {
         }
     }
 
+    /// Whether an open connection has come to its end.
+    pub fn is_finished(&self) -> bool {
+        match &self.talk {
+            Talk::Unknown => false,
+            Talk::Known { codec, .. } => self.state == State::Open && codec.is_finished(),
+        }
+    }
+
     /// Something moved. An upstream's heartbeats do not count: without a stream it is idle.
     pub fn renew(&mut self, now: Time) {
         if matches!(self.side, Side::Downstream { .. }) || self.in_flight() > 0 {
@@ -350,7 +358,8 @@ impl Connection {
         }
     }
 
-    /// Encodes a part into the output of the connection `id`, which this one is.
+    /// Encodes a part into the output of the connection `id`, which this one is; says how many
+    /// bytes are unsent then.
     ///
     /// # Errors
     /// The codec's; one that has no codec yet takes no part.
@@ -360,17 +369,21 @@ impl Connection {
         stream: StreamId,
         part: &Part<'_>,
         outbox: &mut Outbox,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<usize, EncodeError> {
         let Talk::Known { codec, .. } = &mut self.talk else {
             return Err(EncodeError::UnknownStream);
         };
-        let tail = codec.output().tail();
-        if tail.capacity() == 0 {
-            *tail = outbox.buffers.lend();
+        // What is queued already has its buffer.
+        if !self.is_queued {
+            let tail = codec.output().tail();
+            if tail.capacity() == 0 {
+                *tail = outbox.buffers.lend();
+            }
         }
         let encoded = codec.encode(stream, part);
+        let unsent = codec.output().len();
         self.wants_to_write(id, outbox);
-        encoded
+        encoded.map(|()| unsent)
     }
 
     /// There is something to write, or to do when all is written, on the connection `id`, which

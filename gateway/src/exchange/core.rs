@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use hangu_codecs::{Fields, Scratch, Time};
 
 use super::{
-    Exchange, Inert, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Texts,
+    Exchange, Inert, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Logs,
     trace::Ids,
 };
 use crate::{
@@ -103,7 +103,7 @@ pub struct Core {
     /// What is counted.
     pub counters: Arc<Counters>,
     pub(crate) log: AccessLog,
-    pub(crate) texts: Texts,
+    pub(crate) logs: Logs,
     pub(crate) office: PostOffice,
     pub(crate) load: Arc<Load>,
     pub(crate) scratch: Option<Box<Scratch>>,
@@ -167,7 +167,7 @@ impl Core {
             exchanges: Slab::default(),
             counters,
             log,
-            texts: Texts::default(),
+            logs: Logs::default(),
             office,
             load,
             scratch: Some(Box::default()),

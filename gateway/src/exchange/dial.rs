@@ -129,7 +129,7 @@ impl Core {
     fn try_elsewhere(&mut self, id: ExchangeId) -> bool {
         let (random, now) = (self.random(), self.now);
         let Some(exchange) = self.exchanges.get_mut(id) else { return false };
-        let Some((cluster, endpoint)) = exchange.target else { return false };
+        let Some((cluster, endpoint)) = exchange.target() else { return false };
         // What another worker asks for is this worker's to try at its own endpoints alone.
         if !matches!(exchange.downstream, Peer::Local { .. }) || exchange.deadline <= now {
             return false;
@@ -142,11 +142,11 @@ impl Core {
             return false;
         };
         exchange.retries += 1;
-        exchange.target = Some((cluster, other));
+        exchange.target = Some((cluster as u32, other as u32));
         self.endpoints.ended(cluster, endpoint);
         self.endpoints.began(cluster, other);
         self.counters.cluster(cluster).retries.increment();
-        self.send_again(id, parts);
+        self.send_again(id, *parts);
         true
     }
 
@@ -177,7 +177,7 @@ impl Core {
         if let Upstream::Waiting(parts) = &mut exchange.upstream {
             let parts = std::mem::take(parts);
             exchange.upstream = Upstream::None;
-            self.send_again(id, parts);
+            self.send_again(id, *parts);
         }
     }
 

@@ -43,12 +43,7 @@ impl Core {
 
     /// Looks whether a connection has come to its end, after something changed on it.
     pub(super) fn settle(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.state != State::Open {
-            return;
-        }
-        let Some(codec) = connection.codec() else { return };
-        if codec.is_finished() {
+        if self.connections.get(id).is_some_and(Connection::is_finished) {
             self.withdraw(id);
             self.flush_and_close(id);
         }

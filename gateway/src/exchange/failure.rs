@@ -2,7 +2,7 @@
 
 use hangu_codecs::{Part, Reason, Status};
 
-use super::{Core, ExchangeId, NEVER, Peer};
+use super::{Core, Exchange, ExchangeId, NEVER, Peer};
 use crate::telemetry::{Outcome, ReasonPlace};
 
 /// A failed step of an exchange.
@@ -53,9 +53,9 @@ impl Core {
     /// Counts why an exchange failed, and ends it.
     pub(crate) fn fail(&mut self, id: ExchangeId, failure: Failure) {
         let Some(exchange) = self.exchanges.get(id) else { return };
-        let place = match exchange.target {
+        let place = match exchange.target() {
             Some((cluster, _)) => ReasonPlace::Upstream(cluster),
-            None => ReasonPlace::Downstream(exchange.listener),
+            None => ReasonPlace::Downstream(exchange.listener as usize),
         };
         if let Some(reason) = failure.reason {
             self.counters.error(place, reason);
@@ -73,7 +73,7 @@ impl Core {
         } else {
             Outcome::Gateway(failure.status)
         });
-        exchange.failure = failure.reason;
+        exchange.note_failure(failure.reason);
         match exchange.downstream {
             Peer::Local { connection, stream } => {
                 if let Some(client) = self.connections.get_mut(connection)
@@ -97,9 +97,9 @@ impl Core {
     pub(super) fn cancel(&mut self, id: ExchangeId, reason: Reason) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         exchange.outcome = Some(Outcome::Reset(reason));
-        exchange.failure = Some("client_gone");
+        exchange.note_failure(Some("client_gone"));
         // The half with the client counts, and the deadline's end is no cancelling.
-        if let (Some((cluster, _)), Peer::Local { .. }) = (exchange.target, exchange.downstream) {
+        if let (Some((cluster, _)), Peer::Local { .. }) = (exchange.target(), exchange.downstream) {
             self.counters.cluster(cluster).cancelled.increment();
         }
         self.complete(id);
@@ -109,7 +109,7 @@ impl Core {
     pub(super) fn give_up(&mut self, id: ExchangeId, failure: Failure) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         exchange.outcome = Some(Outcome::Gateway(failure.status));
-        exchange.failure = failure.reason;
+        exchange.note_failure(failure.reason);
         self.complete(id);
     }
 
@@ -131,7 +131,7 @@ impl Core {
         }
         self.earliest_deadline = earliest;
         for id in passed {
-            if let Some((cluster, _)) = self.exchanges.get(id).and_then(|it| it.target) {
+            if let Some((cluster, _)) = self.exchanges.get(id).and_then(Exchange::target) {
                 self.counters.cluster(cluster).timeouts.increment();
             }
             self.fail(id, Status::TimedOut.into());

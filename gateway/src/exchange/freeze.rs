@@ -190,7 +190,7 @@ impl Core {
         };
         let upstream = match &exchange.upstream {
             Upstream::None => FrozenUpstream::None,
-            Upstream::Waiting(parts) => FrozenUpstream::Waiting(parts.clone()),
+            Upstream::Waiting(parts) => FrozenUpstream::Waiting(parts.to_vec()),
             Upstream::Joined(Peer::Remote { worker, .. }) => {
                 FrozenUpstream::Joined(FrozenPeer::Remote(*worker as u32, id.parts()))
             }
@@ -206,16 +206,17 @@ impl Core {
                 None => FrozenSeries::None,
             },
         };
-        let route = exchange.route.and_then(|it| self.snapshot.route_now(&exchange.snapshot, it));
+        let route =
+            exchange.route.and_then(|it| self.snapshot.route_now(&exchange.snapshot, it as usize));
         FrozenExchange {
             downstream: peer(exchange.downstream),
             upstream,
-            listener: exchange.listener as u32,
+            listener: exchange.listener,
             route: route.map(|it| it as u32),
             series,
-            target: exchange.target.map(|it| (it.0 as u32, it.1 as u32)),
+            target: exchange.target,
             began: age(exchange.began, now),
-            forwarded: exchange.forwarded.map(|it| age(it, now)),
+            forwarded: (exchange.forwarded != NEVER).then(|| age(exchange.forwarded, now)),
             deadline: (exchange.deadline != NEVER).then(|| left(exchange.deadline, now)),
             progress: exchange.progress,
             outcome: exchange.outcome,
@@ -223,7 +224,7 @@ impl Core {
             counts_downstream: exchange.counts_downstream,
             counts_upstream: exchange.counts_upstream,
             retries: exchange.retries,
-            text: exchange.text.clone(),
+            text: exchange.logged.as_ref().map(|it| it.text.clone()).unwrap_or_default(),
             received_bytes: exchange.received_bytes,
             sent_bytes: exchange.sent_bytes,
         }

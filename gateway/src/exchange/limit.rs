@@ -45,7 +45,7 @@ impl Core {
     /// Gives back what was counted of an exchange that ended.
     pub(super) fn release_request(&mut self, exchange: &Exchange) {
         if exchange.counts_downstream {
-            self.load.end_request(exchange.listener);
+            self.load.end_request(exchange.listener as usize);
         }
         if let Some(cluster) = exchange.counts_upstream {
             self.load.end_upstream_request(cluster as usize);

@@ -145,9 +145,16 @@ impl Core {
         self.now = clock::now();
         let mut batch = std::mem::take(&mut self.writing);
         self.outbox.take(&mut batch);
-        for id in batch.drain(..) {
-            self.shelter(id, |core| core.write(id));
+        // What asks for work goes before what tells of work done, so that upstreams work meanwhile.
+        for asks in [true, false] {
+            for id in &batch {
+                let side = self.connections.get(*id).map(|it| it.side);
+                if matches!(side, Some(Side::Upstream { .. })) == asks {
+                    self.shelter(*id, |core| core.write(*id));
+                }
+            }
         }
+        batch.clear();
         self.writing = batch;
         self.work_off();
     }
@@ -350,15 +357,18 @@ impl Core {
             if connection.state != State::Open || connection.blocked.is_some() {
                 break;
             }
+            let side = connection.side;
             let Talk::Known { codec, .. } = &mut connection.talk else { break };
-            match codec.decode(&mut input, &mut scratch, self.now) {
+            // Looked at where it is: an event is large beside what is done with it.
+            let mut decoded = codec.decode(&mut input, &mut scratch, self.now);
+            match &mut decoded {
                 Ok(None) => break,
-                Ok(Some(mut event)) => {
-                    self.on_event(id, &mut event);
+                Ok(Some(event)) => {
+                    self.on_event(id, side, event);
                     has_decoded = true;
                 }
                 Err(error) => {
-                    self.on_error(id, error);
+                    self.on_error(id, *error);
                     break;
                 }
             }
@@ -422,9 +432,8 @@ impl Core {
         }
     }
 
-    fn on_event(&mut self, id: ConnectionId, event: &mut Event<'_>) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        match (event, connection.side) {
+    fn on_event(&mut self, id: ConnectionId, side: Side, event: &mut Event<'_>) {
+        match (event, side) {
             (Event::Part(stream, part @ Part::Head(..)), Side::Downstream { listener }) => {
                 self.begin(listener, id, *stream, part);
             }

@@ -56,7 +56,7 @@ use crate::{
 };
 
 use failure::Failure;
-use text::Text;
+use text::Logged;
 
 /// Names an exchange of this worker.
 pub type ExchangeId = Id<Exchange>;
@@ -73,25 +73,23 @@ pub struct Exchange {
     /// What it was routed by.
     pub snapshot: Rc<Snapshot>,
     /// Index of the listener.
-    pub listener: usize,
+    pub listener: u32,
     /// Index of the route, once found.
-    pub route: Option<usize>,
+    pub route: Option<u32>,
     /// Where an RPC request is counted by its names.
     pub series: RpcSeries,
     /// Index of the cluster and of its endpoint, once chosen.
-    pub target: Option<(usize, usize)>,
+    pub target: Option<(u32, u32)>,
     /// When the request head was decoded.
     pub began: Time,
-    /// When the request was given to an upstream connection.
-    pub forwarded: Option<Time>,
+    /// When the request was given to an upstream connection; the end of time before that.
+    pub forwarded: Time,
     /// When it ends without a response; the end of time for none.
     pub deadline: Time,
     /// How far the two directions are.
     pub progress: Progress,
     /// What the response said.
     pub outcome: Option<Outcome>,
-    /// What went wrong, in more detail than the outcome tells.
-    pub failure: Option<&'static str>,
     /// The request asks for a tunnel (CONNECT).
     pub asks_connect: bool,
     /// Where the process limits requests in flight, it was counted at its listener.
@@ -100,13 +98,17 @@ pub struct Exchange {
     pub counts_upstream: Option<u32>,
     /// Tries before this one.
     pub retries: u8,
-    /// What is logged of the request.
-    pub text: Text,
+    /// What only the access log tells; none where nothing is logged.
+    pub logged: Option<Box<Logged>>,
     /// Bytes of body or frame that came from the client.
     pub received_bytes: u64,
     /// Bytes of body or frame that went to the client.
     pub sent_bytes: u64,
 }
+
+// Hundreds are in flight at once, and each is touched at its begin and at its end: what a request
+// costs is the lines of the cache that it takes.
+const _: () = assert!(size_of::<Exchange>() <= 168);
 
 /// The other end of an exchange's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +134,7 @@ pub enum Upstream {
     /// None was chosen.
     None,
     /// It waits for a connection, with the parts that came meanwhile.
-    Waiting(Vec<OwnedPart>),
+    Waiting(Box<Vec<OwnedPart>>),
     /// It has a stream.
     Joined(Peer),
     /// The stream is ended or given up.
@@ -219,7 +221,7 @@ impl Core {
         let series = self.series(head);
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.series = series;
-            exchange.route = Some(found.route);
+            exchange.route = Some(found.route as u32);
             exchange.deadline = deadline;
         }
         if let Err(failure) = self.admit_upstream_request(id, cluster) {
@@ -230,7 +232,7 @@ impl Core {
             return self.fail(id, Failure::because(Status::NoUpstream, reason));
         };
         if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.target = Some((cluster, endpoint));
+            exchange.target = Some((cluster as u32, endpoint as u32));
         }
         self.endpoints.began(cluster, endpoint);
         self.send_head(id, snapshot, part);
@@ -248,13 +250,13 @@ impl Core {
             Head::RpcRequest(rpc) | Head::RpcResponse(rpc) => rpc.bytes() as u64,
             Head::HttpRequest(_) | Head::HttpResponse(_) => 0,
         };
-        let text = if self.settings.access_log { self.texts.keep(head) } else { Text::default() };
+        let logged = self.settings.access_log.then(|| self.logs.keep(head));
         self.counters.listener(asked.listener).requests_active.increment();
         self.exchanges.insert(Exchange {
             downstream: asked.downstream,
             upstream: Upstream::None,
             snapshot: Rc::clone(snapshot),
-            listener: asked.listener,
+            listener: asked.listener as u32,
             route: None,
             series: match head {
                 Head::RpcRequest(_) => RpcSeries::NoRoute,
@@ -264,7 +266,7 @@ impl Core {
             },
             target: None,
             began: self.now,
-            forwarded: None,
+            forwarded: NEVER,
             deadline: NEVER,
             progress: Progress {
                 request_ended: end == End::Yes,
@@ -272,12 +274,11 @@ impl Core {
                 ..Progress::default()
             },
             outcome: (!asked.two_way).then_some(Outcome::Oneway),
-            failure: None,
             asks_connect: matches!(head, Head::HttpRequest(it) if it.method == Method::Connect),
             counts_downstream: false,
             counts_upstream: None,
             retries: 0,
-            text,
+            logged,
             received_bytes,
             sent_bytes: 0,
         })
@@ -315,9 +316,10 @@ impl Core {
     /// Gives the request head to a connection of its endpoint, or lets it wait for one.
     pub(crate) fn send_head(&mut self, id: ExchangeId, snapshot: &Snapshot, part: &Part<'_>) {
         let Some(exchange) = self.exchanges.get(id) else { return };
-        let Some((cluster, endpoint)) = exchange.target else { return };
+        let Some((cluster, endpoint)) = exchange.target() else { return };
+        let is_away = matches!(exchange.downstream, Peer::Remote { .. });
         if let Some(home) = self.home_of(snapshot, cluster, endpoint)
-            && matches!(exchange.downstream, Peer::Local { .. })
+            && !is_away
         {
             return self.send_away(id, home, part.to_owned());
         }
@@ -326,7 +328,7 @@ impl Core {
             let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
             match pool.acquire(protocol.pooling, limits) {
                 Acquired::Connection(connection) => {
-                    if self.is_glutted(id, connection) {
+                    if is_away && self.is_glutted(connection) {
                         let reason = "upstream_glutted";
                         return self.fail(id, Failure::because(Status::Overloaded, reason));
                     }
@@ -353,11 +355,12 @@ impl Core {
     ) -> Option<StreamId> {
         let codec = self.connections.get_mut(connection).and_then(|it| it.codec());
         let opened = codec.map_or(Err(OpenError::Closing), |codec| codec.open());
-        if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
-            match opened {
-                Ok(_) => {}
-                Err(OpenError::Full) => pool.fill(connection),
-                Err(OpenError::Closing) => pool.withdraw(connection),
+        if let Err(error) = opened
+            && let Some(pool) = self.endpoints.pool(cluster, endpoint)
+        {
+            match error {
+                OpenError::Full => pool.fill(connection),
+                OpenError::Closing => pool.withdraw(connection),
             }
         }
         opened.ok()
@@ -370,7 +373,7 @@ impl Core {
         let downstream = exchange.downstream;
         match &mut exchange.upstream {
             Upstream::Waiting(parts) => parts.insert(0, part),
-            other => *other = Upstream::Waiting(vec![part]),
+            other => *other = Upstream::Waiting(Box::new(vec![part])),
         }
         if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
             pool.wait(id.parts());
@@ -396,9 +399,9 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return self.abandon(connection, stream);
         };
-        let Some((cluster, endpoint)) = exchange.target else { return };
+        let Some((cluster, endpoint)) = exchange.target() else { return };
         exchange.upstream = Upstream::Joined(Peer::Local { connection, stream });
-        exchange.forwarded = Some(now);
+        exchange.forwarded = now;
         let is_oneway = exchange.outcome == Some(Outcome::Oneway);
         let Some(upstream) = self.connections.get_mut(connection) else { return };
         upstream.join(stream, id.parts());
@@ -413,10 +416,10 @@ impl Core {
         let counters = self.counters.endpoint(cluster, endpoint);
         counters.requests.increment();
         counters.requests_active.increment();
-        if encoded.is_err() {
+        let Ok(unsent) = encoded else {
             return self.fail(id, Failure::internal("request_not_encodable"));
-        }
-        self.hold_back(id, connection);
+        };
+        self.hold_back(id, connection, unsent);
         if is_oneway {
             self.complete(id);
         }

@@ -178,8 +178,8 @@ impl Core {
     fn leave_half(&mut self, id: ExchangeId, to: usize, place: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         exchange.downstream = Peer::Remote { worker: to, exchange: place.parts() };
-        let listener = exchange.listener;
-        let text = std::mem::take(&mut exchange.text);
+        let listener = exchange.listener as usize;
+        let logged = exchange.logged.take();
         exchange.series = RpcSeries::None;
         let (downstream, upstream) =
             (std::mem::take(&mut exchange.counts_downstream), exchange.counts_upstream.take());
@@ -190,7 +190,7 @@ impl Core {
             self.load.end_upstream_request(cluster as usize);
         }
         self.counters.listener(listener).requests_active.decrement();
-        self.texts.give_back(text);
+        self.logs.give_back(logged);
         self.away.insert((to, place.parts()), id);
     }
 

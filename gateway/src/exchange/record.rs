@@ -1,10 +1,8 @@
 //! The end of an exchange: both streams are let go, the end is counted and logged.
 
-use std::time::Duration;
-
 use hangu_codecs::{Part, Reason};
 
-use super::{Core, Exchange, ExchangeId, Peer, Upstream, ending::Closed};
+use super::{Core, Exchange, ExchangeId, NEVER, Peer, Upstream, ending::Closed};
 use crate::{
     connection::{Blocked, ConnectionId, Side, State},
     telemetry::{Ended, Outcome, Record},
@@ -18,22 +16,26 @@ impl Core {
         let upstream = std::mem::replace(&mut exchange.upstream, Upstream::Ended);
         self.let_upstream_go(&exchange, id, upstream);
         if let Peer::Local { connection, stream } = exchange.downstream {
+            let mut is_finished = false;
             if let Some(client) = self.connections.get_mut(connection) {
                 client.part(stream);
+                is_finished = client.is_finished();
                 let was_waiting = client.blocked.take_if(|by| *by == Blocked::Waiting).is_some();
                 let is_to_decode = was_waiting || !client.input.is_empty();
                 if is_to_decode && self.resume.last() != Some(&connection) {
                     self.resume.push(connection);
                 }
             }
-            self.settle(connection);
+            if is_finished {
+                self.settle(connection);
+            }
             self.count(&exchange);
         }
-        self.texts.give_back(exchange.text);
+        self.logs.give_back(exchange.logged);
     }
 
     fn let_upstream_go(&mut self, exchange: &Exchange, id: ExchangeId, upstream: Upstream) {
-        let Some((cluster, endpoint)) = exchange.target else { return };
+        let Some((cluster, endpoint)) = exchange.target() else { return };
         self.endpoints.ended(cluster, endpoint);
         match upstream {
             Upstream::None | Upstream::Ended => {}
@@ -81,8 +83,10 @@ impl Core {
 
     /// An upstream connection lost a stream: it may take another.
     fn free(&mut self, id: ConnectionId) {
-        self.settle(id);
         let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is_finished() {
+            return self.settle(id);
+        }
         if connection.state != State::Open {
             return;
         }
@@ -110,24 +114,27 @@ impl Core {
     }
 
     fn count(&mut self, exchange: &Exchange) {
-        let duration = exchange.began.since(self.now);
-        let upstream_duration = exchange.forwarded.map(|it| it.since(self.now));
+        let duration_us = exchange.began.micros_since(self.now);
+        let was_forwarded = exchange.forwarded != NEVER;
+        let upstream_us = was_forwarded.then(|| exchange.forwarded.micros_since(self.now));
         let outcome = exchange.outcome.unwrap_or(Outcome::Reset(Reason::ConnectionLost));
-        self.counters.listener(exchange.listener).requests_active.decrement();
+        let listener = exchange.listener as usize;
+        self.counters.listener(listener).requests_active.decrement();
         self.counters.end(&Ended {
-            listener: exchange.listener,
-            route: exchange.route.and_then(|it| self.snapshot.route_now(&exchange.snapshot, it)),
-            cluster: exchange.target.map(|it| it.0),
-            endpoint: exchange.target.map(|it| it.1),
+            listener,
+            route: exchange
+                .route
+                .and_then(|it| self.snapshot.route_now(&exchange.snapshot, it as usize)),
+            target: exchange.target(),
             outcome,
-            duration,
-            upstream_duration,
+            duration_us,
+            upstream_us,
         });
         if let Some(rpc) = self.counters.worker.rpc.get() {
-            rpc.end(exchange.series, outcome.class(), duration);
+            rpc.end(exchange.series, outcome.class(), duration_us);
         }
         if self.settings.access_log {
-            self.write_log(exchange, outcome, duration, upstream_duration);
+            self.write_log(exchange, outcome, duration_us, upstream_us);
         }
     }
 
@@ -135,10 +142,11 @@ impl Core {
         &mut self,
         exchange: &Exchange,
         outcome: Outcome,
-        duration: Duration,
-        upstream_duration: Option<Duration>,
+        duration_us: u64,
+        upstream_us: Option<u64>,
     ) {
-        let Some(subject) = exchange.text.subject() else { return };
+        let Some(logged) = &exchange.logged else { return };
+        let Some(subject) = logged.text.subject() else { return };
         let snapshot = &exchange.snapshot;
         let (downstream, protocol, request_id) = match exchange.downstream {
             Peer::Local { connection, stream } => {
@@ -148,32 +156,29 @@ impl Core {
             }
             Peer::Remote { .. } => (None, "", 0),
         };
-        let mut call = exchange.text.call();
-        if let Some((cluster, _)) = exchange.target.filter(|_| call.callee_app.is_empty()) {
+        let target = exchange.target();
+        let mut call = logged.text.call();
+        if let Some((cluster, _)) = target.filter(|_| call.callee_app.is_empty()) {
             call.callee_app = snapshot.cluster_app(cluster).as_bytes();
         }
         self.log.record(&Record {
             time_unix_ms: self.wall.unix_ms(exchange.began),
-            listener: snapshot.listener_name(exchange.listener),
+            listener: snapshot.listener_name(exchange.listener as usize),
             protocol,
             downstream,
             request_id,
             subject,
-            route: exchange.route.map_or("", |it| snapshot.route_name(it)),
-            cluster: exchange.target.map_or("", |it| snapshot.cluster_name(it.0)),
-            upstream: exchange
-                .target
-                .and_then(|it| snapshot.member(it.0, it.1))
-                .map(|it| it.address),
+            route: exchange.route.map_or("", |it| snapshot.route_name(it as usize)),
+            cluster: target.map_or("", |it| snapshot.cluster_name(it.0)),
+            upstream: target.and_then(|it| snapshot.member(it.0, it.1)).map(|it| it.address),
             outcome,
-            failure: exchange.failure,
+            failure: logged.failure,
             received_bytes: exchange.received_bytes,
             sent_bytes: exchange.sent_bytes,
-            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-            upstream_us: upstream_duration
-                .map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX)),
+            duration_us,
+            upstream_us,
             call,
-            callee_zone: exchange.target.map_or("", |it| snapshot.endpoint_zone(it.0, it.1)),
+            callee_zone: target.map_or("", |it| snapshot.endpoint_zone(it.0, it.1)),
             zone: snapshot.zone(),
             worker: self.settings.worker,
         });

@@ -7,7 +7,7 @@ use super::{
     failure::Failure, is_exclusive, live::is_end, outcome_of,
 };
 use crate::{
-    connection::{Blocked, ConnectionId, Side, State},
+    connection::{Blocked, Connection, ConnectionId, Side, State},
     telemetry::ReasonPlace,
 };
 
@@ -75,15 +75,16 @@ impl Core {
         part: &Part<'_>,
     ) {
         let Some(upstream) = self.connections.get_mut(connection) else { return };
-        if upstream.encode(connection, stream, part, &mut self.outbox).is_err() {
+        let Ok(unsent) = upstream.encode(connection, stream, part, &mut self.outbox) else {
             return self.fail(id, Failure::internal("request_not_encodable"));
-        }
-        self.hold_back(id, connection);
+        };
+        self.hold_back(id, connection, unsent);
     }
 
-    /// Stops reading the client of an exchange while its upstream has too much to take.
-    pub(super) fn hold_back(&mut self, id: ExchangeId, upstream: ConnectionId) {
-        if !self.is_behind(upstream) {
+    /// Stops reading the client of an exchange while its upstream has too much to take: `unsent`
+    /// bytes by now.
+    pub(super) fn hold_back(&mut self, id: ExchangeId, upstream: ConnectionId, unsent: usize) {
+        if !self.is_behind(upstream, unsent) {
             return;
         }
         let Some(exchange) = self.exchanges.get(id) else { return };
@@ -93,23 +94,19 @@ impl Core {
 
     /// Whether an upstream has too much to take for a client of another worker, whom nothing here
     /// can hold back.
-    pub(super) fn is_glutted(&mut self, id: ExchangeId, upstream: ConnectionId) -> bool {
-        let is_away = |it: &Exchange| matches!(it.downstream, Peer::Remote { .. });
-        self.exchanges.get(id).is_some_and(is_away)
-            && self
-                .connections
-                .get_mut(upstream)
-                .is_some_and(|it| it.unsent_bytes() > UNSENT_BYTES_MAX)
+    pub(super) fn is_glutted(&mut self, upstream: ConnectionId) -> bool {
+        let upstream = self.connections.get_mut(upstream);
+        upstream.is_some_and(|it| it.unsent_bytes() > UNSENT_BYTES_MAX)
     }
 
-    /// Whether a connection has so much to write that whoever fills it must wait.
-    fn is_behind(&mut self, id: ConnectionId) -> bool {
-        let Some(connection) = self.connections.get_mut(id) else { return false };
-        let high = match connection.protocol() {
-            Some(protocol) if !is_exclusive(protocol) => UNSENT_SHARED_HIGH,
-            Some(_) | None => UNSENT_HIGH,
+    /// Whether a connection with so many bytes unsent has so much to write that whoever fills it
+    /// must wait.
+    fn is_behind(&self, id: ConnectionId, unsent: usize) -> bool {
+        let is_shared = || {
+            let protocol = self.connections.get(id).and_then(|it| it.protocol());
+            protocol.is_some_and(|it| !is_exclusive(it))
         };
-        connection.unsent_bytes() > high
+        unsent > UNSENT_HIGH && (unsent > UNSENT_SHARED_HIGH || !is_shared())
     }
 
     /// Stops reading `reader` while `writer` has too much to write.
@@ -142,7 +139,7 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return self.abandon(connection, stream);
         };
-        let Some((cluster, _)) = exchange.target else { return };
+        let Some((cluster, _)) = exchange.target() else { return };
         let Upstream::Waiting(parts) = std::mem::replace(&mut exchange.upstream, Upstream::None)
         else {
             return self.abandon(connection, stream);
@@ -189,8 +186,10 @@ impl Core {
         note_response(exchange, part);
         match exchange.downstream {
             Peer::Local { connection, stream } => {
-                self.answer(id, connection, stream, part);
-                if let Some(from) = from {
+                let unsent = self.answer(id, connection, stream, part);
+                if let Some(from) = from
+                    && self.is_behind(connection, unsent)
+                {
                     self.hold_back_upstream(from, connection);
                 }
             }
@@ -199,30 +198,28 @@ impl Core {
         self.complete_if_ended(id);
     }
 
+    /// Gives a part of a response to the client's connection; says how much that has to write.
     fn answer(
         &mut self,
         id: ExchangeId,
         connection: ConnectionId,
         stream: StreamId,
         part: &Part<'_>,
-    ) {
-        let Some(downstream) = self.connections.get_mut(connection) else { return };
-        match downstream.encode(connection, stream, part, &mut self.outbox) {
-            Ok(()) => {}
-            Err(EncodeError::WrongLength) => self.fail(id, Failure::upstream("wrong_body_length")),
-            Err(EncodeError::Unfit | EncodeError::UnknownStream) => {
-                self.fail(id, Failure::upstream("response_not_encodable"));
-            }
-        }
+    ) -> usize {
+        let Some(downstream) = self.connections.get_mut(connection) else { return 0 };
+        let reason = match downstream.encode(connection, stream, part, &mut self.outbox) {
+            Ok(unsent) => return unsent,
+            Err(EncodeError::WrongLength) => "wrong_body_length",
+            Err(EncodeError::Unfit | EncodeError::UnknownStream) => "response_not_encodable",
+        };
+        self.fail(id, Failure::upstream(reason));
+        self.connections.get_mut(connection).map_or(0, Connection::unsent_bytes)
     }
 
     /// Stops reading an upstream of one stream while its client has too much to take. An upstream
     /// of many streams is read on, for the others' sake: a client that lets too much wait is
     /// given up instead.
     fn hold_back_upstream(&mut self, from: ConnectionId, to: ConnectionId) {
-        if !self.is_behind(to) {
-            return;
-        }
         let Some(protocol) = self.connections.get(from).and_then(|it| it.protocol()) else {
             return;
         };
@@ -290,6 +287,18 @@ impl Core {
 }
 
 impl Exchange {
+    /// Places of the cluster and of its endpoint, once chosen.
+    pub(super) fn target(&self) -> Option<(usize, usize)> {
+        self.target.map(|(cluster, endpoint)| (cluster as usize, endpoint as usize))
+    }
+
+    /// Notes for the log what went wrong.
+    pub(super) fn note_failure(&mut self, reason: Option<&'static str>) {
+        if let Some(logged) = &mut self.logged {
+            logged.failure = reason;
+        }
+    }
+
     pub(super) fn upstream_peer(&self) -> Option<Peer> {
         match self.upstream {
             Upstream::Joined(peer) => Some(peer),

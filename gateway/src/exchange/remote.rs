@@ -17,8 +17,7 @@ use atomic_waker::AtomicWaker;
 use hangu_codecs::{OwnedPart, Part, Reason, Status, Time};
 
 use super::{
-    Asked, Core, Exchange, ExchangeId, Holding, Peer, Progress, Upstream, failure::Failure,
-    text::Text,
+    Asked, Core, Exchange, ExchangeId, Holding, NEVER, Peer, Progress, Upstream, failure::Failure,
 };
 use crate::{
     snapshot::Snapshot,
@@ -127,12 +126,12 @@ impl Core {
             return self.fail(id, Status::Overloaded.into());
         }
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Some(target) = exchange.target else { return };
+        let Some(target) = exchange.target() else { return };
         exchange.upstream = Upstream::Joined(Peer::Remote { worker: home, exchange: id.parts() });
-        exchange.forwarded = Some(self.now);
+        exchange.forwarded = self.now;
         let oneway = exchange.outcome == Some(Outcome::Oneway);
         let what = What::Begin {
-            listener: exchange.listener,
+            listener: exchange.listener as usize,
             target,
             deadline: exchange.deadline,
             oneway,
@@ -231,13 +230,13 @@ impl Core {
             downstream: asked.downstream,
             upstream: Upstream::None,
             snapshot: Rc::clone(&self.snapshot),
-            listener,
+            listener: listener as u32,
             route: None,
             // Counted where the client's connection is.
             series: RpcSeries::None,
-            target: Some(target),
+            target: Some((target.0 as u32, target.1 as u32)),
             began: self.now,
-            forwarded: None,
+            forwarded: NEVER,
             // The caller's worker watches the deadline; this one sends on what is left of it.
             deadline,
             progress: Progress {
@@ -246,13 +245,13 @@ impl Core {
                 ..Progress::default()
             },
             outcome: oneway.then_some(Outcome::Oneway),
-            failure: None,
             asks_connect: false,
             // Its other half was.
             counts_downstream: false,
             counts_upstream: None,
             retries: 0,
-            text: Text::default(),
+            // So does the log.
+            logged: None,
             received_bytes: 0,
             sent_bytes: 0,
         });

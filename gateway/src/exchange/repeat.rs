@@ -47,7 +47,7 @@ impl Core {
         }
         exchange.retries += 1;
         exchange.upstream = Upstream::None;
-        let listener = exchange.listener;
+        let listener = exchange.listener as usize;
         if let Some(connection) = self.connections.get_mut(id) {
             connection.exchanges.clear();
         }

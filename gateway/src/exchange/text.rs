@@ -71,17 +71,28 @@ impl Text {
     }
 }
 
-/// Texts that are used again.
-#[derive(Debug, Default)]
-pub(crate) struct Texts {
-    spare: Vec<Vec<u8>>,
+/// What only the access log tells of an exchange.
+#[derive(Clone, Debug, Default)]
+pub struct Logged {
+    /// What is logged of the request.
+    pub text: Text,
+    /// What went wrong, in more detail than the outcome tells.
+    pub failure: Option<&'static str>,
 }
 
-impl Texts {
+/// Records of exchanges that ended, to be used again.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    // Boxed where they are used, so boxed here.
+    #[expect(clippy::vec_box, reason = "boxes are what is used again")]
+    spare: Vec<Box<Logged>>,
+}
+
+impl Logs {
     /// Keeps what is logged of a request.
-    pub(super) fn keep(&mut self, head: &Head<'_>) -> Text {
-        let bytes = self.spare.pop().unwrap_or_default();
-        let mut text = Text { bytes, ..Text::default() };
+    pub(super) fn keep(&mut self, head: &Head<'_>) -> Box<Logged> {
+        let mut logged = self.spare.pop().unwrap_or_default();
+        let text = &mut logged.text;
         match head {
             Head::HttpRequest(request) => {
                 text.kind = Kind::Http;
@@ -95,16 +106,16 @@ impl Texts {
             }
             Head::HttpResponse(_) | Head::RpcResponse(_) => {}
         }
-        text
+        logged
     }
 
-    /// Takes back a text that is not needed any more.
-    pub(super) fn give_back(&mut self, text: Text) {
-        let mut bytes = text.bytes;
-        if bytes.capacity() > 0 && self.spare.len() < SPARE_MAX {
-            bytes.clear();
-            self.spare.push(bytes);
-        }
+    /// Takes back a record that is not needed any more.
+    pub(super) fn give_back(&mut self, logged: Option<Box<Logged>>) {
+        let Some(mut logged) = logged.filter(|_| self.spare.len() < SPARE_MAX) else { return };
+        let mut bytes = std::mem::take(&mut logged.text.bytes);
+        bytes.clear();
+        *logged = Logged { text: Text { bytes, ..Text::default() }, ..Logged::default() };
+        self.spare.push(logged);
     }
 }
 
@@ -118,7 +129,7 @@ const CALL_BYTES_MAX: usize = 200;
 // Ends fit into 16 bits.
 const _: () = assert!(3 * TEXT_BYTES_MAX + 5 * CALL_BYTES_MAX <= u16::MAX as usize);
 
-/// Texts kept for reuse; 4,096 of some hundred bytes each.
+/// Records kept for reuse; 4,096 of some hundred bytes each.
 const SPARE_MAX: usize = 4096;
 
 fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
@@ -136,7 +147,7 @@ mod tests {
         let path = vec![b'/'; TEXT_BYTES_MAX + 1];
         let mut request =
             HttpRequest { authority: b"host".to_vec(), path, ..HttpRequest::default() };
-        let mut text = Texts::default().keep(&Head::HttpRequest(&mut request));
+        let mut text = Logs::default().keep(&Head::HttpRequest(&mut request)).text;
         assert_eq!(text.call().trace_id, b"");
         let long = vec![b'i'; CALL_BYTES_MAX + 1];
         text.note(&Call { trace_id: &long, caller_zone: b"GZ00A", ..Call::default() });
@@ -149,13 +160,13 @@ mod tests {
 
     #[test]
     fn what_was_kept_before_does_not_come_back_with_the_next() {
-        let mut texts = Texts::default();
+        let mut logs = Logs::default();
         let mut request = HttpRequest { path: b"/secret".to_vec(), ..HttpRequest::default() };
-        let mut first = texts.keep(&Head::HttpRequest(&mut request));
-        first.note(&Call { trace_id: b"secret", ..Call::default() });
-        texts.give_back(first);
+        let mut first = logs.keep(&Head::HttpRequest(&mut request));
+        first.text.note(&Call { trace_id: b"secret", ..Call::default() });
+        logs.give_back(Some(first));
         request.path = b"/".to_vec();
-        let next = texts.keep(&Head::HttpRequest(&mut request));
+        let next = logs.keep(&Head::HttpRequest(&mut request)).text;
         let Some(Subject::Http { path, .. }) = next.subject() else { panic!() };
         assert_eq!((path, next.call().trace_id), (&b"/"[..], &b""[..]));
     }

@@ -14,6 +14,7 @@ use super::{
         FrozenSeries, FrozenSide, FrozenState, FrozenUpstream, FrozenWorker, Reader,
     },
     live,
+    text::Logged,
 };
 use crate::{
     clock,
@@ -465,7 +466,7 @@ impl Core {
         };
         let upstream = match frozen.upstream {
             FrozenUpstream::None => Upstream::None,
-            FrozenUpstream::Waiting(parts) => Upstream::Waiting(parts),
+            FrozenUpstream::Waiting(parts) => Upstream::Waiting(Box::new(parts)),
             FrozenUpstream::Joined(FrozenPeer::Local(at, stream)) => {
                 Upstream::Joined(local(at, stream))
             }
@@ -498,25 +499,26 @@ impl Core {
         let deadline = frozen.deadline.map_or(NEVER, |it| after(now, it));
         let is_remote = matches!(upstream, Upstream::Joined(Peer::Remote { .. }));
         let is_joined = matches!(upstream, Upstream::Joined(Peer::Local { .. }));
+        let is_logged = frozen.text.subject().is_some();
+        let logged = is_logged.then(|| Box::new(Logged { text: frozen.text, failure: None }));
         let exchange = Exchange {
             downstream,
             upstream,
             snapshot: Rc::clone(&self.snapshot),
-            listener,
-            route: frozen.route.map(|it| it as usize),
+            listener: listener as u32,
+            route: frozen.route,
             series,
-            target,
+            target: target.map(|it| (it.0 as u32, it.1 as u32)),
             began: before(now, frozen.began),
-            forwarded: frozen.forwarded.map(|it| before(now, it)),
+            forwarded: frozen.forwarded.map_or(NEVER, |it| before(now, it)),
             deadline,
             progress: frozen.progress,
             outcome: frozen.outcome,
-            failure: None,
             asks_connect: frozen.asks_connect,
             counts_downstream: frozen.counts_downstream,
             counts_upstream: counts_upstream.map(|it| it as u32),
             retries: frozen.retries,
-            text: frozen.text,
+            logged,
             received_bytes: frozen.received_bytes,
             sent_bytes: frozen.sent_bytes,
         };

@@ -32,14 +32,15 @@ impl Core {
     ) -> bool {
         let is_logged = self.settings.access_log;
         let makes = trace_ids == TraceIds::Generate;
-        if !is_logged && !makes {
+        let has_trace =
+            |head: &Head<'_>| matches!(head, Head::RpcRequest(it) if !it.trace.trace_id.is_empty());
+        if !is_logged && (!makes || has_trace(head)) {
             return false;
         }
         let mut unlogged = Text::default();
-        let text = match self.exchanges.get_mut(id) {
-            Some(exchange) if is_logged => &mut exchange.text,
-            Some(_) | None => &mut unlogged,
-        };
+        let exchange = if is_logged { self.exchanges.get_mut(id) } else { None };
+        let logged = exchange.and_then(|it| it.logged.as_deref_mut());
+        let text = logged.map_or(&mut unlogged, |it| &mut it.text);
         match head {
             Head::HttpRequest(request) => {
                 trace_http(request, makes, &mut self.ids, text);

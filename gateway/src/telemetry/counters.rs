@@ -1,6 +1,6 @@
 //! The counters of one worker.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use super::outcome::{STATUSES, status_index};
 use super::reasons::Reasons;
@@ -173,16 +173,14 @@ pub struct Ended {
     pub listener: usize,
     /// Index of the route, once one was found.
     pub route: Option<usize>,
-    /// Index of the cluster, once one was chosen.
-    pub cluster: Option<usize>,
-    /// Index of the endpoint in its cluster, once one was chosen.
-    pub endpoint: Option<usize>,
+    /// Index of the cluster and of the endpoint in it, once they were chosen.
+    pub target: Option<(usize, usize)>,
     /// How it ended.
     pub outcome: Outcome,
-    /// From the request's head to the end.
-    pub duration: Duration,
-    /// From the request's forwarding to the end; `None` when it was not forwarded.
-    pub upstream_duration: Option<Duration>,
+    /// From the request's head to the end, microseconds.
+    pub duration_us: u64,
+    /// From the request's forwarding to the end, microseconds; `None` when it was not forwarded.
+    pub upstream_us: Option<u64>,
 }
 
 impl Counters {
@@ -279,7 +277,7 @@ impl Counters {
     pub fn end(&self, ended: &Ended) {
         let listener = self.listener(ended.listener);
         listener.classes.count(ended.outcome);
-        listener.duration.record(ended.duration);
+        listener.duration.record_us(ended.duration_us);
         if let Outcome::Gateway(status) = ended.outcome
             && let Some(counter) = listener.replies.get(status_index(status))
         {
@@ -288,13 +286,12 @@ impl Counters {
         if let Some(route) = ended.route {
             self.route(route).classes.count(ended.outcome);
         }
-        let Some(cluster) = ended.cluster else { return };
-        self.cluster(cluster).classes.count(ended.outcome);
-        if let Some(duration) = ended.upstream_duration {
-            self.cluster(cluster).duration.record(duration);
-        }
-        if let Some(endpoint) = ended.endpoint {
-            self.endpoint(cluster, endpoint).classes.count(ended.outcome);
+        let Some((cluster, endpoint)) = ended.target else { return };
+        self.endpoint(cluster, endpoint).classes.count(ended.outcome);
+        let cluster = self.cluster(cluster);
+        cluster.classes.count(ended.outcome);
+        if let Some(us) = ended.upstream_us {
+            cluster.duration.record_us(us);
         }
     }
 
@@ -498,11 +495,10 @@ mod tests {
         counters.end(&Ended {
             listener: 0,
             route: None,
-            cluster: Some(0),
-            endpoint: Some(0),
+            target: Some((0, 0)),
             outcome: Outcome::Gateway(Status::TimedOut),
-            duration: Duration::from_millis(5),
-            upstream_duration: None,
+            duration_us: 5_000,
+            upstream_us: None,
         });
         let class = Class::Gateway as usize;
         assert_eq!(counters.listener(0).classes().values()[class], 1);

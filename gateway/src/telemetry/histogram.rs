@@ -1,7 +1,5 @@
 //! Durations in buckets whose width grows with the duration.
 
-use std::time::Duration;
-
 use super::Counter;
 
 /// Durations from 1 µs to 67 s, counted in four buckets per power of two: a quantile read from it
@@ -31,12 +29,6 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one duration.
-    #[inline]
-    pub fn record(&self, duration: Duration) {
-        self.record_us(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
-    }
-
     /// Counts one duration in microseconds.
     #[inline]
     pub fn record_us(&self, us: u64) {
@@ -162,7 +154,7 @@ mod tests {
     fn a_quantile_is_at_most_a_quarter_too_high() {
         for us in [1_u64, 7, 100, 999, 12_345, 1_000_000, 59_999_999] {
             let histogram = Histogram::default();
-            histogram.record(Duration::from_micros(us));
+            histogram.record_us(us);
             let mut total = Quantiles::default();
             histogram.add_to(&mut total);
             let read = total.quantile_us(0.5).unwrap();
@@ -191,7 +183,7 @@ mod tests {
         histogram.record_us(0);
         histogram.record_us(1);
         histogram.record_us(1_000);
-        histogram.record(Duration::from_secs(100));
+        histogram.record_us(100_000_000);
         let mut total = Quantiles::default();
         histogram.add_to(&mut total);
         let octaves: Vec<_> = total.octaves().collect();

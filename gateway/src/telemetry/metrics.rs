@@ -734,8 +734,6 @@ const LOG_COUNTERS: &[(Family, Pick<LogCounters>)] = &[
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use hangu_codecs::Status;
 
     use super::*;
@@ -775,11 +773,10 @@ mod tests {
         Ended {
             listener: 0,
             route: Some(0),
-            cluster: Some(0),
-            endpoint: Some(0),
+            target: Some((0, 0)),
             outcome,
-            duration: Duration::from_micros(700),
-            upstream_duration: Some(Duration::from_micros(600)),
+            duration_us: 700,
+            upstream_us: Some(600),
         }
     }
 
@@ -838,13 +835,13 @@ mod tests {
             let named =
                 RpcNamed { service: service.as_bytes(), method: b"say\"Hi\n", caller: b"shop" };
             let series = rpc(worker).find(named);
-            rpc(worker).end(series, class, Duration::from_micros(700));
+            rpc(worker).end(series, class, 700);
         };
         count(0, "a.B:1.0", Class::Success);
         count(1, "a.B:1.0", Class::Success);
         count(1, "a.B:1.0", Class::ProviderError);
         count(1, "a.C:1.0", Class::Success);
-        rpc(0).end(RpcSeries::NoRoute, Class::Gateway, Duration::ZERO);
+        rpc(0).end(RpcSeries::NoRoute, Class::Gateway, 0);
         let text = metrics.render(&ProcessFacts::default());
         let at = |series: &str| value(&text, series);
         let named = r#"service="a.B:1.0",method="say\"Hi\n""#;
@@ -872,7 +869,7 @@ mod tests {
         metrics.workers[0].end(&ended(Outcome::Http(200)));
         metrics.workers[0].error(ReasonPlace::Downstream(0), "bad_request_line");
         let rpc = metrics.workers[0].worker.rpc.get().unwrap();
-        rpc.end(RpcSeries::Other, Class::Success, Duration::ZERO);
+        rpc.end(RpcSeries::Other, Class::Success, 0);
         let text = metrics.render(&ProcessFacts::default());
         let mut families: Vec<(&str, &str)> = Vec::new();
         for line in text.lines() {

@@ -12,7 +12,6 @@
 use std::hash::Hasher;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use super::{Class, Counter, Histogram, Quantiles};
 
@@ -347,20 +346,20 @@ impl RpcCounters {
 
     /// Counts a request that ended.
     #[inline]
-    pub fn end(&self, series: RpcSeries, class: Class, duration: Duration) {
+    pub fn end(&self, series: RpcSeries, class: Class, duration_us: u64) {
         match series {
             RpcSeries::None => {}
             RpcSeries::NoRoute => self.no_route.count(class),
             RpcSeries::Other => {
                 self.other.count(class);
-                self.other_duration.record(duration);
+                self.other_duration.record_us(duration_us);
             }
             RpcSeries::Named { caller, method } => {
                 if let Some(results) = self.callers.get(caller as usize) {
                     results.get_or_init(Box::default).count(class);
                 }
                 if let Some(durations) = self.methods.get(method as usize) {
-                    durations.get_or_init(Histogram::default).record(duration);
+                    durations.get_or_init(Histogram::default).record_us(duration_us);
                 }
             }
         }
@@ -427,7 +426,7 @@ mod tests {
     }
 
     fn count(worker: &RpcCounters, named: RpcNamed<'_>, class: Class) {
-        worker.end(worker.find(named), class, Duration::from_millis(3));
+        worker.end(worker.find(named), class, 3_000);
     }
 
     #[test]
@@ -437,7 +436,7 @@ mod tests {
         count(&new[0], one, Class::Success);
         count(&old[0], named("a.C:1.0", "m", "shop"), Class::Success);
         count(&old[0], one, Class::Success);
-        old[0].end(RpcSeries::NoRoute, Class::Gateway, Duration::ZERO);
+        old[0].end(RpcSeries::NoRoute, Class::Gateway, 0);
         new[0].absorb(&old[0]);
         let totals = RpcTotals::of(&[&new[0]]);
         assert_eq!(of(&totals, ["a.B:1.0", "m", "shop"]).map(|it| it[0]), Some(2));
