@@ -205,6 +205,29 @@ on_every_driver! {
         wait::until("it works again", || is_healthy(&gateway, silent.address));
     }
 
+    fn a_dead_endpoint_stays_found_out_when_its_cluster_becomes_another_one(driver) {
+        let well = Upstream::http_text("well");
+        let dead = refused_address();
+        let check = json!({"health_check": {
+            "tcp": {}, "interval": "200ms", "timeout": "200ms", "unhealthy_threshold": 2,
+        }});
+        let setup = |protocol: &str| {
+            Setup::new(driver, &[protocol])
+                .cluster("main", protocol, &[dead, well.address])
+                .main(check.clone())
+        };
+        let gateway = setup("http1").start();
+        let (_control, address) = gateway.control();
+        let state = |wanted: u8| {
+            let line = format!("hangu_endpoint_healthy{{cluster=\"main\",endpoint=\"{dead}\"}} {wanted}");
+            admin(address, "/metrics").1.contains(&line)
+        };
+        wait::until("it is found out", || state(0));
+        // With another protocol it is another cluster, whose endpoints nobody knows anything of.
+        gateway.handle().apply(setup("bolt").load()).expect("it is applied");
+        wait::until("it is known to be dead", || state(0));
+    }
+
     fn a_cluster_of_which_nothing_works_says_so_at_once(driver) {
         let gateway = Setup::new(driver, &["http1"])
             .cluster("main", "http1", &[refused_address(), refused_address()])

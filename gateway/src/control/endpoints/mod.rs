@@ -22,6 +22,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::Inspect;
+use crate::snapshot::Member;
 
 /// Health checks under way at the same time. Each takes a descriptor; the others wait their turn,
 /// which does not count as their time.
@@ -58,6 +59,10 @@ struct Named {
 /// An endpoint that is checked.
 struct Checked {
     check: HealthCheck,
+    protocol: &'static str,
+    /// What the checks say. The roster may know less: an endpoint that went and came back, or whose
+    /// cluster has another protocol now, is a new one there.
+    is_healthy: Rc<Cell<bool>>,
     _task: Task,
 }
 
@@ -138,7 +143,7 @@ impl Endpoints {
         let snapshot = self.gateway.snapshot();
         let clusters = snapshot.roster.clusters().iter().filter(|it| it.is_present);
         let (mut named, mut checked) = (HashSet::new(), HashSet::new());
-        let mut unchecked = Vec::new();
+        let mut to_say = Vec::new();
         for place in clusters {
             let name = &place.settings.name;
             if let Some(dns) = &place.settings.dns {
@@ -148,10 +153,16 @@ impl Endpoints {
             for member in place.members.iter().filter(|it| it.is_present) {
                 match &place.settings.health_check {
                     Some(check) => {
-                        self.check(name, member.address, check, place.settings.protocol);
+                        let is_healthy = self.check(name, member, check, place.settings.protocol);
+                        if is_healthy != member.is_healthy {
+                            to_say.push((name.clone(), member.address, is_healthy));
+                        }
                         checked.insert((name.clone(), member.address));
                     }
-                    None if !member.is_healthy => unchecked.push((name.clone(), member.address)),
+                    // Without a check an endpoint is taken to work.
+                    None if !member.is_healthy => {
+                        to_say.push((name.clone(), member.address, true));
+                    }
                     None => {}
                 }
             }
@@ -165,9 +176,8 @@ impl Endpoints {
             self.gateway.set_discovered(&name, Vec::new());
         }
         self.checks.borrow_mut().retain(|key, _| checked.contains(key));
-        // Without a check an endpoint is taken to work.
-        for (cluster, endpoint) in unchecked {
-            self.gateway.set_health(&cluster, endpoint, true);
+        for (cluster, endpoint, is_healthy) in to_say {
+            self.gateway.set_health(&cluster, endpoint, is_healthy);
         }
     }
 
@@ -183,21 +193,39 @@ impl Endpoints {
         self.names.borrow_mut().insert(cluster.to_owned(), named);
     }
 
+    /// Lets an endpoint be checked; gives what is known of its health. Checks that change go on
+    /// from what those before them said.
     fn check(
         self: &Rc<Self>,
         cluster: &str,
-        endpoint: SocketAddr,
+        member: &Member,
         check: &HealthCheck,
         protocol: &'static hangu_codecs::Protocol,
-    ) {
-        let key = (cluster.to_owned(), endpoint);
-        if self.checks.borrow().get(&key).is_some_and(|it| it.check == *check) {
-            return;
-        }
-        let subject = health::Subject { cluster: key.0.clone(), endpoint, protocol };
+    ) -> bool {
+        let key = (cluster.to_owned(), member.address);
+        let is_healthy = {
+            let checks = self.checks.borrow();
+            match checks.get(&key) {
+                Some(it) if it.check == *check && it.protocol == protocol.name => {
+                    return it.is_healthy.get();
+                }
+                Some(it) => Rc::clone(&it.is_healthy),
+                None => Rc::new(Cell::new(member.is_healthy)),
+            }
+        };
+        let subject = health::Subject {
+            cluster: key.0.clone(),
+            endpoint: member.address,
+            protocol,
+            is_healthy: Rc::clone(&is_healthy),
+        };
         let work = health::follow(Rc::clone(self), subject, check.clone());
         let task = Task(tokio::task::spawn_local(work));
-        self.checks.borrow_mut().insert(key, Checked { check: check.clone(), _task: task });
+        let known = is_healthy.get();
+        let checked =
+            Checked { check: check.clone(), protocol: protocol.name, is_healthy, _task: task };
+        self.checks.borrow_mut().insert(key, checked);
+        known
     }
 
     fn count_query(&self, cluster: &str, result: &'static str) {
