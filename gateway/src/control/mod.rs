@@ -112,6 +112,7 @@ async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiv
         files,
         log.clone(),
     );
+    let reloader = Rc::new(reloader);
     let endpoints = Endpoints::new(Arc::clone(&gateway));
     tokio::task::spawn_local(Rc::clone(&endpoints).run());
     let is_successor = lineage.birth.is_some();

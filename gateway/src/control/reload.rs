@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use hangu_config::{Canonical, Config, Diff, Log, Problem, fingerprint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, spawn_local};
 
 use super::admin::Place;
 use super::files::{LoadError, Loaded, Seen, load};
@@ -67,7 +67,7 @@ pub(super) struct Reloader {
     /// Where the configuration came from; `None` for one that came from no file.
     path: Option<PathBuf>,
     /// One reload at a time.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
     seen: RefCell<Option<Seen>>,
     applied: Cell<u64>,
     unchanged: Cell<u64>,
@@ -98,7 +98,7 @@ impl Reloader {
             admin,
             log,
             path,
-            turn: Mutex::new(()),
+            turn: Arc::default(),
             seen: RefCell::new(seen),
             applied: Cell::new(0),
             unchanged: Cell::new(0),
@@ -108,9 +108,21 @@ impl Reloader {
         }
     }
 
-    /// Loads the files and puts in force what they say, or says that it could be (`is_dry`).
-    pub(super) async fn reload(&self, is_dry: bool, asked_by: &str) -> Report {
-        let _turn = self.turn.lock().await;
+    /// Loads the files and puts in force what they say, or says that it could be (`is_dry`). One
+    /// that has begun comes to its end whether or not anyone waits for it: a client of the admin API
+    /// may go away, and half a reload is none. One that waits for its turn has done nothing.
+    pub(super) async fn reload(self: &Rc<Self>, is_dry: bool, asked_by: &'static str) -> Report {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let own = Rc::clone(self);
+        let work = spawn_local(async move {
+            let report = own.perform(is_dry, asked_by).await;
+            drop(turn);
+            report
+        });
+        work.await.unwrap_or_else(|_| self.rejected("the reload ended with a panic".to_owned()))
+    }
+
+    async fn perform(&self, is_dry: bool, asked_by: &str) -> Report {
         if is_dry {
             return self.try_reload(is_dry).await;
         }
@@ -213,7 +225,7 @@ impl Reloader {
 
     /// Loads the files again whenever they changed and then stayed as they are for a second, so
     /// that none is read while it is written. Ends never.
-    pub(super) async fn watch(&self) {
+    pub(super) async fn watch(self: &Rc<Self>) {
         let mut changed: Option<Seen> = None;
         loop {
             tokio::time::sleep(LOOK).await;
