@@ -74,7 +74,9 @@ on_every_driver! {
         wait::until("the other endpoint answers", || ask(&mut client).1 == "two");
         wait::until("the connection to the first is closed", || one.open() == 0);
         // What was found stays, whatever becomes of the name.
-        for failure in [Answer::NoName, Answer::Garbage, Answer::Silence] {
+        // RFC 2782: a host that is the root says that the service is not available.
+        let unavailable = Answer::Services(vec![(0, 0, 0, ".".to_owned())], 0);
+        for failure in [Answer::NoName, Answer::Garbage, Answer::Silence, unavailable] {
             let before = server.queries("_http._tcp.test");
             server.say("_http._tcp.test", failure);
             wait::until("it was asked", || server.queries("_http._tcp.test") > before + 1);
@@ -91,6 +93,61 @@ on_every_driver! {
             let mut lines = metrics.lines();
             assert!(lines.any(|it| it.starts_with(name) && it.contains(labels)), "{metrics}");
         }
+    }
+
+    fn a_name_that_fails_keeps_no_other_from_being_used(driver) {
+        let server = NameServer::start();
+        let (one, two) = (Upstream::http_text("one"), Upstream::http_text("two"));
+        let localhost = vec![std::net::Ipv4Addr::LOCALHOST];
+        // Of one name nothing is known, of another only half, and a service has a host that is gone.
+        server.say("half.test", Answer::Half(localhost.clone(), 0));
+        let services = |port: u16| {
+            let at = |host: &str| (1, 5, port, host.to_owned());
+            Answer::Services(vec![at("gone.test"), at("half.test")], 0)
+        };
+        server.say("_http._tcp.test", services(two.address.port()));
+        let names = json!([
+            {"host": "none.test", "port": 9},
+            {"host": "half.test", "port": one.address.port()},
+            {"service": "_http._tcp.test"},
+        ]);
+        let gateway = by_name(driver, &server, names).start();
+        let (_control, address) = gateway.control();
+        let mut client = gateway.connect();
+        wait::until("one answers", || ask(&mut client).1 == "one");
+        wait::until("the other answers", || ask(&mut client).1 == "two");
+        let three = Upstream::http_text("three");
+        server.say("_http._tcp.test", services(three.address.port()));
+        wait::until("a change is followed", || ask(&mut client).1 == "three");
+        wait::until("nothing goes to the old one", || two.open() == 0);
+        assert!(admin(address, "/metrics").1.contains("hangu_dns_endpoints{cluster=\"main\"} 2\n"));
+    }
+
+    fn endpoints_that_were_handed_over_stay_until_dns_answers(driver) {
+        let server = NameServer::start();
+        let upstream = Upstream::http_text("kept");
+        server.say("silent.test", Answer::Silence);
+        server.say("known.test", Answer::Addresses(vec![LOOPBACK], 0));
+        let other = Upstream::http_text("known");
+        let names = json!([
+            {"host": "silent.test", "port": upstream.address.port()},
+            {"host": "known.test", "port": other.address.port()},
+        ]);
+        let gateway = by_name(driver, &server, names).start();
+        // As a predecessor does it, before anything is asked here.
+        let endpoint = hangu_config::Endpoint {
+            address: upstream.address, weight: 1, labels: std::collections::BTreeMap::new(),
+        };
+        gateway.handle().set_discovered("main", vec![endpoint]);
+        let (_control, address) = gateway.control();
+        wait::until("it is ready", || admin(address, "/ready").0 == 200);
+        let mut client = gateway.connect();
+        wait::until("what DNS knows is used", || ask(&mut client).1 == "known");
+        wait::until("what it does not stays", || ask(&mut client).1 == "kept");
+        server.say("silent.test", Answer::Addresses(vec![LOOPBACK], 0));
+        let before = server.queries("silent.test");
+        wait::until("it is asked again", || server.queries("silent.test") > before + 2);
+        wait::until("it stays", || ask(&mut client).1 == "kept");
     }
 
     fn a_name_is_not_asked_for_again_while_its_answer_holds(driver) {

@@ -1,6 +1,6 @@
 //! Endpoints as they are found out: by DNS where they are, by health checks whether they work.
 //!
-//! One task for each cluster with names, one for each endpoint that is checked, all on the control
+//! One task for each name of a cluster, one for each endpoint that is checked, all on the control
 //! thread: an endpoint is checked once, however many workers there are. A supervisor compares what
 //! runs with what the configuration wants whenever a version is published. What the tasks find out
 //! is published to the workers through [`Inspect`].
@@ -17,12 +17,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hangu_config::{Dns, HealthCheck};
+use hangu_config::{Dns, Endpoint, HealthCheck};
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_local};
 
 use super::Inspect;
-use crate::snapshot::Member;
+use crate::snapshot::{ClusterPlace, Member};
 
 /// Health checks under way at the same time. Each takes a descriptor; the others wait their turn,
 /// which does not count as their time.
@@ -51,9 +51,8 @@ pub(super) struct Endpoints {
 
 /// A cluster whose names are asked for.
 struct Named {
-    dns: Dns,
-    has_answered: Rc<Cell<bool>>,
-    _task: Task,
+    names: Rc<dns::Names>,
+    _tasks: Vec<Task>,
 }
 
 /// An endpoint that is checked.
@@ -77,7 +76,7 @@ impl Drop for Task {
 
 impl Endpoints {
     pub(super) fn new(gateway: Arc<dyn Inspect>) -> Rc<Self> {
-        let has_names = gateway.config().clusters.iter().any(|it| it.dns.is_some());
+        let is_waiting = gateway.config().clusters.iter().any(|it| it.dns.is_some());
         Rc::new(Self {
             gateway,
             names: RefCell::default(),
@@ -86,13 +85,14 @@ impl Endpoints {
             queries: RefCell::default(),
             results: RefCell::default(),
             changes: RefCell::default(),
-            is_ready: Cell::new(!has_names),
+            is_ready: Cell::new(!is_waiting),
             became_ready: Notify::new(),
             answered: Notify::new(),
         })
     }
 
-    /// Whether every name was answered once, or was waited for long enough.
+    /// Whether every name was answered once, or was waited for long enough; clusters whose endpoints
+    /// were handed over are not waited for.
     pub(super) fn is_ready(&self) -> bool {
         self.is_ready.get()
     }
@@ -108,7 +108,7 @@ impl Endpoints {
     /// Follows the configuration for as long as the gateway runs.
     pub(super) async fn run(self: Rc<Self>) {
         let own = Rc::clone(&self);
-        tokio::task::spawn_local(async move { own.wait_for_first_answers().await });
+        spawn_local(async move { own.wait_for_first_answers().await });
         let mut versions = self.gateway.changes();
         loop {
             versions.borrow_and_update();
@@ -123,7 +123,7 @@ impl Endpoints {
         let all = async {
             loop {
                 let answered = self.answered.notified();
-                let is_waiting = self.names.borrow().values().any(|it| !it.has_answered.get());
+                let is_waiting = self.names.borrow().values().any(|it| !it.names.has_answered());
                 let has_begun = !self.names.borrow().is_empty();
                 if (has_begun && !is_waiting) || self.is_ready.get() {
                     return;
@@ -147,7 +147,7 @@ impl Endpoints {
         for place in clusters {
             let name = &place.settings.name;
             if let Some(dns) = &place.settings.dns {
-                self.ask_for(name, dns);
+                self.ask_for(place, dns);
                 named.insert(name.clone());
             }
             for member in place.members.iter().filter(|it| it.is_present) {
@@ -181,16 +181,17 @@ impl Endpoints {
         }
     }
 
-    fn ask_for(self: &Rc<Self>, cluster: &str, dns: &Dns) {
-        if self.names.borrow().get(cluster).is_some_and(|it| it.dns == *dns) {
-            return;
-        }
-        let has_answered = Rc::<Cell<bool>>::default();
-        let work =
-            dns::follow(Rc::clone(self), cluster.to_owned(), dns.clone(), Rc::clone(&has_answered));
-        let task = Task(tokio::task::spawn_local(work));
-        let named = Named { dns: dns.clone(), has_answered, _task: task };
-        self.names.borrow_mut().insert(cluster.to_owned(), named);
+    fn ask_for(self: &Rc<Self>, place: &ClusterPlace, dns: &Dns) {
+        let cluster = &place.settings.name;
+        let names = match self.names.borrow().get(cluster) {
+            Some(it) if it.names.dns == *dns => return,
+            Some(it) => it.names.succeeded_by(dns),
+            None => dns::Names::new(cluster, dns, found(place)),
+        };
+        let names = Rc::new(names);
+        let follow = |at| Task(spawn_local(dns::follow(Rc::clone(self), Rc::clone(&names), at)));
+        let tasks = (0..dns.names.len()).map(follow).collect();
+        self.names.borrow_mut().insert(cluster.clone(), Named { names, _tasks: tasks });
     }
 
     /// Lets an endpoint be checked; gives what is known of its health. Checks that change go on
@@ -220,7 +221,7 @@ impl Endpoints {
             is_healthy: Rc::clone(&is_healthy),
         };
         let work = health::follow(Rc::clone(self), subject, check.clone());
-        let task = Task(tokio::task::spawn_local(work));
+        let task = Task(spawn_local(work));
         let known = is_healthy.get();
         let checked =
             Checked { check: check.clone(), protocol: protocol.name, is_healthy, _task: task };
@@ -296,6 +297,20 @@ impl Endpoints {
         }
         Ok(())
     }
+}
+
+/// Endpoints of a cluster that are not written in the configuration. Before anything was asked for
+/// in this process, they are those that its predecessor handed over.
+fn found(place: &ClusterPlace) -> Vec<Endpoint> {
+    let is_written =
+        |it: &Member| place.settings.endpoints.iter().any(|at| at.address == it.address);
+    let members = place.members.iter().filter(|it| it.is_present && !is_written(it));
+    let endpoint = |it: &Arc<Member>| Endpoint {
+        address: it.address,
+        weight: it.weight,
+        labels: it.labels.clone(),
+    };
+    members.map(endpoint).collect()
 }
 
 /// A label value as the text format wants it.
