@@ -53,7 +53,7 @@ impl Names {
             dns: dns.clone(),
             answers: RefCell::default(),
             unasked: Cell::new(dns.names.len()),
-            has_answered: Cell::new(false),
+            has_answered: Cell::new(!inherited.is_empty()),
             inherited: RefCell::new(inherited),
         }
     }

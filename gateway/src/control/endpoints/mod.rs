@@ -76,7 +76,10 @@ impl Drop for Task {
 
 impl Endpoints {
     pub(super) fn new(gateway: Arc<dyn Inspect>) -> Rc<Self> {
-        let is_waiting = gateway.config().clusters.iter().any(|it| it.dns.is_some());
+        let snapshot = gateway.snapshot();
+        let mut clusters = snapshot.roster.clusters().iter();
+        let is_unknown = |it: &ClusterPlace| it.settings.dns.is_some() && found(it).is_empty();
+        let is_waiting = clusters.any(|it| it.is_present && is_unknown(it));
         Rc::new(Self {
             gateway,
             names: RefCell::default(),
