@@ -147,6 +147,27 @@ fn files_that_change_are_loaded_when_the_configuration_says_so() {
 }
 
 #[test]
+fn files_that_could_not_be_put_in_force_are_tried_again_without_another_change() {
+    let (mut gateway, _upstream) = with_upstream("watch-port", |it| it["watch"] = json!(true));
+    let before = hash(gateway.admin);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut config = gateway.config();
+    let mut other = config["listeners"][0].clone();
+    other["name"] = json!("other");
+    other["address"] = json!(taken.local_addr().expect("an address").to_string());
+    config["listeners"].as_array_mut().expect("a list").push(other);
+    gateway.write(&config);
+    let rejected = "hangu_config_reloads_total{result=\"rejected\"}";
+    wait::until("the port is in use", || {
+        metric(gateway.admin, rejected).is_some_and(|it| it != "0")
+    });
+    assert_eq!(hash(gateway.admin), before);
+    drop(taken);
+    wait::until("the file is in force", || hash(gateway.admin) != before);
+    assert_eq!(metric(gateway.admin, "hangu_config_last_reload_success").as_deref(), Some("1"));
+}
+
+#[test]
 fn log_files_that_were_moved_away_are_made_anew() {
     let directory = crate::gateway::Directory::new("logrotate");
     let log = directory.0.join("hangu.log");

@@ -43,7 +43,7 @@ use tokio::sync::watch;
 pub use bind::{BindError, Bound, bind};
 pub use inspect::{
     Answer, ClusterView, ConnectionFilter, ConnectionView, EndpointView, FilteredConnection,
-    Inspect, Side,
+    Inspect, Refused, Side,
 };
 pub use log::ProcessLog;
 pub use token::Access;

@@ -212,7 +212,7 @@ mod tests {
     use crate::control::systemd::Service;
     use crate::control::{
         Answer, BindError, ConnectionFilter, ConnectionView, Control, FilteredConnection, Inspect,
-        Lineage, Settings, Side, bind, start, token,
+        Lineage, Refused, Settings, Side, bind, start, token,
     };
     use crate::snapshot::{Discovered, Snapshot};
     use crate::telemetry::{Counters, Layout, Metrics};
@@ -271,9 +271,10 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             Metrics { layout: Arc::new(layout), workers, access_log: Vec::new() }
         }
 
-        fn apply(&self, config: Config) -> Result<(), String> {
+        fn apply(&self, config: Config) -> Result<(), Refused> {
             if config.listeners.iter().any(|it| it.name == "refused") {
-                return Err("the port is in use".to_owned());
+                let why = "the port is in use".to_owned();
+                return Err(Refused { why, may_pass: true });
             }
             if let Some((asked, go)) = &self.gate {
                 asked.send(()).unwrap();
