@@ -33,7 +33,7 @@ use crate::{
     io::{DriverChoice, DriverKind},
     listener::{self, BindError, Inherited},
     route::CompileError,
-    snapshot::{Discovered, ListenerPlace, Member, Roster, Snapshot},
+    snapshot::{Discovered, ListenerPlace, Member, Roster, Routes, Snapshot},
     telemetry::{Counters, Layout, Metrics},
 };
 
@@ -343,14 +343,19 @@ impl Handle {
         if self.is_stopping() {
             return Err(ApplyError::Stopping);
         }
+        // Before the state is taken: whoever wants to stop the gateway, or look at it, needs that.
+        let routes = Routes::compile(&config)?;
         let mut state = self.state();
         if state.refuses_changes {
             return Err(ApplyError::Leaving(Leaving));
         }
+        if self.is_stopping() {
+            return Err(ApplyError::Stopping);
+        }
         let before = Arc::clone(&state.snapshot);
         let relief = Relief::between(&before.config, &config, &self.crew());
         let workers = relief.as_ref().map_or(self.workers(), |it| it.workers);
-        let snapshot = before.succeeded_by(config, &state.discovered)?;
+        let snapshot = before.succeeded_by(config, routes, &state.discovered);
         let then = before.roster.listeners();
         let now = snapshot.roster.listeners();
         let was_present = |place: usize| then.get(place).is_some_and(|it| it.is_present);
@@ -394,6 +399,7 @@ impl Handle {
         }
         let sockets = by_worker(fresh.into_iter().zip(bound), workers);
         let taken_on = self.publish(&mut state, snapshot, sockets, &inherited);
+        drop(state);
         // Each worker gives its end of the channel up when it is done; one that is stuck does so
         // later.
         while taken_on.recv_timeout(APPLY_WAIT).is_ok() {}

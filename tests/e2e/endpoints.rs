@@ -74,7 +74,9 @@ on_every_driver! {
         wait::until("the other endpoint answers", || ask(&mut client).1 == "two");
         wait::until("the connection to the first is closed", || one.open() == 0);
         // What was found stays, whatever becomes of the name.
-        for failure in [Answer::NoName, Answer::Garbage, Answer::Silence] {
+        // RFC 2782: a host that is the root says that the service is not available.
+        let unavailable = Answer::Services(vec![(0, 0, 0, ".".to_owned())], 0);
+        for failure in [Answer::NoName, Answer::Garbage, Answer::Silence, unavailable] {
             let before = server.queries("_http._tcp.test");
             server.say("_http._tcp.test", failure);
             wait::until("it was asked", || server.queries("_http._tcp.test") > before + 1);
@@ -91,6 +93,61 @@ on_every_driver! {
             let mut lines = metrics.lines();
             assert!(lines.any(|it| it.starts_with(name) && it.contains(labels)), "{metrics}");
         }
+    }
+
+    fn a_name_that_fails_keeps_no_other_from_being_used(driver) {
+        let server = NameServer::start();
+        let (one, two) = (Upstream::http_text("one"), Upstream::http_text("two"));
+        let localhost = vec![std::net::Ipv4Addr::LOCALHOST];
+        // Of one name nothing is known, of another only half, and a service has a host that is gone.
+        server.say("half.test", Answer::Half(localhost.clone(), 0));
+        let services = |port: u16| {
+            let at = |host: &str| (1, 5, port, host.to_owned());
+            Answer::Services(vec![at("gone.test"), at("half.test")], 0)
+        };
+        server.say("_http._tcp.test", services(two.address.port()));
+        let names = json!([
+            {"host": "none.test", "port": 9},
+            {"host": "half.test", "port": one.address.port()},
+            {"service": "_http._tcp.test"},
+        ]);
+        let gateway = by_name(driver, &server, names).start();
+        let (_control, address) = gateway.control();
+        let mut client = gateway.connect();
+        wait::until("one answers", || ask(&mut client).1 == "one");
+        wait::until("the other answers", || ask(&mut client).1 == "two");
+        let three = Upstream::http_text("three");
+        server.say("_http._tcp.test", services(three.address.port()));
+        wait::until("a change is followed", || ask(&mut client).1 == "three");
+        wait::until("nothing goes to the old one", || two.open() == 0);
+        assert!(admin(address, "/metrics").1.contains("hangu_dns_endpoints{cluster=\"main\"} 2\n"));
+    }
+
+    fn endpoints_that_were_handed_over_stay_and_make_it_ready_before_dns_answers(driver) {
+        let server = NameServer::start();
+        let upstream = Upstream::http_text("kept");
+        server.say("silent.test", Answer::Silence);
+        server.say("known.test", Answer::Addresses(vec![LOOPBACK], 0));
+        let other = Upstream::http_text("known");
+        let names = json!([
+            {"host": "silent.test", "port": upstream.address.port()},
+            {"host": "known.test", "port": other.address.port()},
+        ]);
+        let gateway = by_name(driver, &server, names).start();
+        // As a predecessor does it, before anything is asked here.
+        let endpoint = hangu_config::Endpoint {
+            address: upstream.address, weight: 1, labels: std::collections::BTreeMap::new(),
+        };
+        gateway.handle().set_discovered("main", vec![endpoint]);
+        let (_control, address) = gateway.control();
+        assert_eq!(admin(address, "/ready").0, 200);
+        let mut client = gateway.connect();
+        wait::until("what DNS knows is used", || ask(&mut client).1 == "known");
+        wait::until("what it does not stays", || ask(&mut client).1 == "kept");
+        server.say("silent.test", Answer::Addresses(vec![LOOPBACK], 0));
+        let before = server.queries("silent.test");
+        wait::until("it is asked again", || server.queries("silent.test") > before + 2);
+        wait::until("it stays", || ask(&mut client).1 == "kept");
     }
 
     fn a_name_is_not_asked_for_again_while_its_answer_holds(driver) {
@@ -203,6 +260,29 @@ on_every_driver! {
         assert_eq!((5..=9).map(&mut call).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
         answers.store(true, Ordering::SeqCst);
         wait::until("it works again", || is_healthy(&gateway, silent.address));
+    }
+
+    fn a_dead_endpoint_stays_found_out_when_its_cluster_becomes_another_one(driver) {
+        let well = Upstream::http_text("well");
+        let dead = refused_address();
+        let check = json!({"health_check": {
+            "tcp": {}, "interval": "200ms", "timeout": "200ms", "unhealthy_threshold": 2,
+        }});
+        let setup = |protocol: &str| {
+            Setup::new(driver, &[protocol])
+                .cluster("main", protocol, &[dead, well.address])
+                .main(check.clone())
+        };
+        let gateway = setup("http1").start();
+        let (_control, address) = gateway.control();
+        let state = |wanted: u8| {
+            let line = format!("hangu_endpoint_healthy{{cluster=\"main\",endpoint=\"{dead}\"}} {wanted}");
+            admin(address, "/metrics").1.contains(&line)
+        };
+        wait::until("it is found out", || state(0));
+        // With another protocol it is another cluster, whose endpoints nobody knows anything of.
+        gateway.handle().apply(setup("bolt").load()).expect("it is applied");
+        wait::until("it is known to be dead", || state(0));
     }
 
     fn a_cluster_of_which_nothing_works_says_so_at_once(driver) {

@@ -1,6 +1,12 @@
 //! A running gateway as an operator handles it: reload, log files, tokens, endpoints.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, process::Command};
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    process::Command,
+};
 
 use hangu_tests::{Peer, Upstream, http, wait};
 use serde_json::{Value, json};
@@ -141,6 +147,27 @@ fn files_that_change_are_loaded_when_the_configuration_says_so() {
 }
 
 #[test]
+fn files_that_could_not_be_put_in_force_are_tried_again_without_another_change() {
+    let (mut gateway, _upstream) = with_upstream("watch-port", |it| it["watch"] = json!(true));
+    let before = hash(gateway.admin);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut config = gateway.config();
+    let mut other = config["listeners"][0].clone();
+    other["name"] = json!("other");
+    other["address"] = json!(taken.local_addr().expect("an address").to_string());
+    config["listeners"].as_array_mut().expect("a list").push(other);
+    gateway.write(&config);
+    let rejected = "hangu_config_reloads_total{result=\"rejected\"}";
+    wait::until("the port is in use", || {
+        metric(gateway.admin, rejected).is_some_and(|it| it != "0")
+    });
+    assert_eq!(hash(gateway.admin), before);
+    drop(taken);
+    wait::until("the file is in force", || hash(gateway.admin) != before);
+    assert_eq!(metric(gateway.admin, "hangu_config_last_reload_success").as_deref(), Some("1"));
+}
+
+#[test]
 fn log_files_that_were_moved_away_are_made_anew() {
     let directory = crate::gateway::Directory::new("logrotate");
     let log = directory.0.join("hangu.log");
@@ -225,4 +252,63 @@ fn a_second_signal_ends_what_the_delay_and_the_grace_would_wait_for() {
     assert_eq!(client.read_response("GET").status(), 200, "the delay lets everything go on");
     signal(&gateway, "TERM");
     assert!(gateway.process.wait(wait::PATIENCE).success());
+}
+
+/// A reload that stands still: the new configuration names a file that nobody writes to yet.
+struct SlowReload {
+    fifo: std::path::PathBuf,
+}
+
+impl SlowReload {
+    fn of(gateway: &mut Running) -> Self {
+        let fifo = gateway.directory.0.join("zone");
+        assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+        let mut config = gateway.config();
+        config["zone"] = json!("${file:zone}");
+        gateway.write(&config);
+        Self { fifo }
+    }
+
+    /// The pipe, once somebody reads it.
+    fn wait_for_reader(&self) -> fs::File {
+        // Without a reader this fails instead of waiting.
+        let open = || {
+            fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&self.fifo).ok()
+        };
+        wait::until_some("the file is read", open)
+    }
+}
+
+#[test]
+fn a_reload_that_takes_long_keeps_nobody_from_stopping() {
+    let (mut gateway, _upstream) = with_upstream("reload-stop", |config| {
+        config["drain_delay"] = json!("1h");
+        config["drain_timeout"] = json!("1h");
+    });
+    let slow = SlowReload::of(&mut gateway);
+    signal(&gateway, "HUP");
+    let _pipe = slow.wait_for_reader();
+    signal(&gateway, "TERM");
+    wait::until("it stops", || ask(gateway.admin, "/ready").status() == 503);
+    signal(&gateway, "TERM");
+    assert!(gateway.process.wait(wait::PATIENCE).success());
+}
+
+#[test]
+fn a_signal_during_a_reload_leads_to_one_more() {
+    let (mut gateway, _upstream) = with_upstream("reload-twice", |_| {});
+    let slow = SlowReload::of(&mut gateway);
+    signal(&gateway, "HUP");
+    let mut pipe = slow.wait_for_reader();
+    signal(&gateway, "HUP");
+    // Whoever comes after the signal is answered after it is seen.
+    (0..3).for_each(|_| assert_eq!(ask(gateway.admin, "/ready").status(), 200));
+    pipe.write_all(b"one").expect("it reads");
+    drop(pipe);
+    let applied = "hangu_config_reloads_total{result=\"applied\"}";
+    wait::until("the first is done", || metric(gateway.admin, applied).as_deref() == Some("1"));
+    let mut pipe = slow.wait_for_reader();
+    pipe.write_all(b"two").expect("it reads");
+    drop(pipe);
+    wait::until("the second is done", || metric(gateway.admin, applied).as_deref() == Some("2"));
 }

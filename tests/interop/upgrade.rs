@@ -100,6 +100,13 @@ fn the_new_process_goes_on_with_connections_counters_and_what_was_set_by_command
     assert_eq!(hangu(&undrain).0, OK);
     ask_for(&mut client, "/on-the-same-connection");
     assert_eq!(metric(gateway.admin, "hangu_upgrade_generation").as_deref(), Some("1"));
+    let last = || {
+        ["hangu_upgrade_pause_seconds ", "hangu_upgrade_moved{what=\"connections\"} "]
+            .map(|it| metric(gateway.admin, it).expect("the last upgrade"))
+    };
+    let before = last();
+    assert_eq!(hangu(&["upgrade", "--admin", &admin, "--binary", "/bin/false"]).0, UNAVAILABLE);
+    assert_eq!(last(), before, "a try that fails is not the last upgrade");
 
     // And by a signal, to the process that serves now.
     let sent = Command::new("kill").args(["-USR2", &new.to_string()]).status().unwrap();
@@ -132,6 +139,12 @@ fn a_program_that_is_no_successor_changes_nothing() {
     }
     let failed = "hangu_upgrades_total{result=\"failure\"}";
     assert_eq!(metric(gateway.admin, failed).as_deref(), Some("2"));
+    // What is known of a try that ended early is told.
+    assert_eq!(upgrade(Path::new("/bin/false")).0, UNAVAILABLE);
+    let report: Value = serde_json::from_str(&ask(gateway.admin, "/upgrade").text()).unwrap();
+    assert_ne!(report["new_pid"], 0, "{report}");
+    assert_eq!(report["old_version"], env!("CARGO_PKG_VERSION"), "{report}");
+    assert_eq!(report["phases"][0][0], "start", "{report}");
     assert!(is_alive(gateway.process.id()));
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -17,6 +17,8 @@ pub enum Answer {
     Addresses(Vec<IpAddr>, u32),
     /// These services: priority, weight, port, host; with a time to live in seconds.
     Services(Vec<(u16, u16, u16, String)>, u32),
+    /// These addresses for IPv4; of other kinds the server cannot tell (SERVFAIL).
+    Half(Vec<Ipv4Addr>, u32),
     /// The server cannot tell (SERVFAIL).
     Failure,
     /// There is no such name.
@@ -110,7 +112,10 @@ impl State {
                     records.push((SRV, ttl, data));
                 }
             }
-            Answer::Failure => code = 2,
+            Answer::Half(all, ttl) if kind == A => {
+                records.extend(all.iter().map(|it| (A, ttl, it.octets().to_vec())));
+            }
+            Answer::Half(..) | Answer::Failure => code = 2,
             Answer::NoName => code = 3,
             Answer::Garbage => return Some(vec![0xff; 7]),
             Answer::Silence => return None,
@@ -149,7 +154,7 @@ fn read_name(bytes: &[u8]) -> Option<(String, usize)> {
 }
 
 fn write_name(name: &str, into: &mut Vec<u8>) {
-    for label in name.split('.') {
+    for label in name.split('.').filter(|it| !it.is_empty()) {
         into.push(u8::try_from(label.len()).expect("a short label"));
         into.extend(label.as_bytes());
     }

@@ -13,7 +13,7 @@ use super::{
 /// What the control thread works with.
 pub(super) struct Desk {
     pub(super) gateway: Arc<dyn Inspect>,
-    pub(super) reloader: Reloader,
+    pub(super) reloader: Rc<Reloader>,
     /// DNS and health checks.
     pub(super) endpoints: Rc<Endpoints>,
     /// Where the admin API is, and who may use it.

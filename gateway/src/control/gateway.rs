@@ -9,13 +9,13 @@ use std::{
 use hangu_config::Config;
 use tokio::sync::oneshot;
 
-use super::{Answer, ConnectionFilter, ConnectionView, FilteredConnection, Inspect, Side};
+use super::{Answer, ConnectionFilter, ConnectionView, FilteredConnection, Inspect, Refused, Side};
 use crate::{
     clock,
     connection::{self, Connection},
     exchange::Core,
     snapshot::Snapshot,
-    start::{Handle, Leaving},
+    start::{ApplyError, Handle, Leaving},
     swap,
     telemetry::Metrics,
     worker::Balancer,
@@ -34,8 +34,14 @@ impl Inspect for Handle {
         Self::metrics(self)
     }
 
-    fn apply(&self, config: Config) -> Result<(), String> {
-        Self::apply(self, config).map(drop).map_err(|error| error.to_string())
+    fn apply(&self, config: Config) -> Result<(), Refused> {
+        Self::apply(self, config).map(drop).map_err(|error| Refused {
+            why: error.to_string(),
+            may_pass: match error {
+                ApplyError::Bind(_) | ApplyError::Relief(_) | ApplyError::Leaving(_) => true,
+                ApplyError::Route(_) | ApplyError::Stopping => false,
+            },
+        })
     }
 
     fn set_draining(

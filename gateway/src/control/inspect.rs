@@ -15,6 +15,15 @@ use crate::{snapshot::Snapshot, start::Leaving, swap, telemetry::Metrics, worker
 /// An answer that workers give in their own time.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// Why a configuration was not put in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// In words.
+    pub why: String,
+    /// Whether the same configuration may be taken later, as when a port is in use.
+    pub may_pass: bool,
+}
+
 /// What the control thread asks of the gateway.
 pub trait Inspect: Send + Sync + 'static {
     /// Whether all listeners accept and the gateway is not stopping.
@@ -45,7 +54,7 @@ pub trait Inspect: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why the old one stays.
-    fn apply(&self, config: Config) -> Result<(), String>;
+    fn apply(&self, config: Config) -> Result<(), Refused>;
 
     /// Lets an endpoint get no new requests, or again; false if there is no such endpoint.
     ///

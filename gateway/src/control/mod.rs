@@ -36,13 +36,14 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 pub use bind::{BindError, Bound, bind};
 pub use inspect::{
     Answer, ClusterView, ConnectionFilter, ConnectionView, EndpointView, FilteredConnection,
-    Inspect, Side,
+    Inspect, Refused, Side,
 };
 pub use log::ProcessLog;
 pub use token::Access;
@@ -87,6 +88,10 @@ pub struct Settings {
     pub lineage: Lineage,
 }
 
+/// At the end, work on other threads (reading the files of a configuration, waiting for another
+/// process) is waited for no longer than this: the process ends, and nothing comes of it any more.
+const BLOCKING_WAIT: Duration = Duration::from_secs(1);
+
 /// Starts the control thread.
 ///
 /// # Errors
@@ -97,6 +102,9 @@ pub fn start(settings: Settings, gateway: Arc<dyn Inspect>) -> io::Result<Contro
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, run(settings, gateway, ended));
+        // Without its tasks first: they hold what other threads are asked for.
+        drop(local);
+        runtime.shutdown_timeout(BLOCKING_WAIT);
     })?;
     Ok(Control { end, thread: Some(thread) })
 }
@@ -113,6 +121,7 @@ async fn run(settings: Settings, gateway: Arc<dyn Inspect>, ended: watch::Receiv
         files,
         log.clone(),
     );
+    let reloader = Rc::new(reloader);
     let endpoints = Endpoints::new(Arc::clone(&gateway));
     tokio::task::spawn_local(Rc::clone(&endpoints).run());
     let is_successor = lineage.birth.is_some();

@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use hangu_codecs::Time;
 use hangu_config::{Canonical, Config, Diff, Log, Problem, fingerprint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, spawn_local};
 
 use super::admin::Place;
 use super::files::{LoadError, Loaded, Seen, load};
@@ -24,6 +25,13 @@ use crate::clock;
 /// file systems of the network, loses the files when a directory is swapped by its link, as a
 /// mounted ConfigMap is, and has limits of the whole machine.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// While `watch` is on, good files that were rejected for a reason that may pass are tried again
+/// after this long, then after twice as long and so on.
+const AGAIN_FIRST: Duration = Duration::from_secs(2);
+
+/// At most so long: reading a large configuration takes a core for seconds.
+const AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// Lines of changes or problems that go to the log; the answer of the admin API has all.
 const LOG_LINES_MAX: usize = 20;
@@ -67,8 +75,11 @@ pub(super) struct Reloader {
     /// Where the configuration came from; `None` for one that came from no file.
     path: Option<PathBuf>,
     /// One reload at a time.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
     seen: RefCell<Option<Seen>>,
+    /// Whether the files were good when they were read last, and what kept them from being put in
+    /// force may pass.
+    may_pass: Cell<bool>,
     applied: Cell<u64>,
     unchanged: Cell<u64>,
     rejected: Cell<u64>,
@@ -98,8 +109,9 @@ impl Reloader {
             admin,
             log,
             path,
-            turn: Mutex::new(()),
+            turn: Arc::default(),
             seen: RefCell::new(seen),
+            may_pass: Cell::new(false),
             applied: Cell::new(0),
             unchanged: Cell::new(0),
             rejected: Cell::new(0),
@@ -108,9 +120,21 @@ impl Reloader {
         }
     }
 
-    /// Loads the files and puts in force what they say, or says that it could be (`is_dry`).
-    pub(super) async fn reload(&self, is_dry: bool, asked_by: &str) -> Report {
-        let _turn = self.turn.lock().await;
+    /// Loads the files and puts in force what they say, or says that it could be (`is_dry`). One
+    /// that has begun comes to its end whether or not anyone waits for it: a client of the admin API
+    /// may go away, and half a reload is none. One that waits for its turn has done nothing.
+    pub(super) async fn reload(self: &Rc<Self>, is_dry: bool, asked_by: &'static str) -> Report {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let own = Rc::clone(self);
+        let work = spawn_local(async move {
+            let report = own.perform(is_dry, asked_by).await;
+            drop(turn);
+            report
+        });
+        work.await.unwrap_or_else(|_| self.rejected("the reload ended with a panic".to_owned()))
+    }
+
+    async fn perform(&self, is_dry: bool, asked_by: &str) -> Report {
         if is_dry {
             return self.try_reload(is_dry).await;
         }
@@ -133,6 +157,7 @@ impl Reloader {
             return self.rejected("the configuration could not be checked (a panic)".to_owned());
         };
         if !is_dry {
+            self.may_pass.set(false);
             *self.seen.borrow_mut() = Some(seen);
         }
         let (running, new, diff) = match read {
@@ -148,7 +173,10 @@ impl Reloader {
         }
         let admin = match self.admin.prepare(&running.admin, &new.admin) {
             Ok(admin) => (admin, new.admin.clone()),
-            Err(error) => return Report { diff, ..self.rejected(error.to_string()) },
+            Err(error) => {
+                self.may_pass.set(true);
+                return Report { diff, ..self.rejected(error.to_string()) };
+            }
         };
         let gateway = Arc::clone(&self.gateway);
         // Waits for the workers.
@@ -165,7 +193,10 @@ impl Reloader {
                 }
                 self.report(Outcome::Applied, diff)
             }
-            Ok(Err(why)) => Report { diff, ..self.rejected(why) },
+            Ok(Err(refused)) => {
+                self.may_pass.set(refused.may_pass);
+                Report { diff, ..self.rejected(refused.why) }
+            }
             Err(_) => self.rejected("it could not be put in force (a panic)".to_owned()),
         }
     }
@@ -211,25 +242,20 @@ impl Reloader {
         self.last.set(Some(Last { was_success, unix_seconds: since_epoch.as_secs_f64() }));
     }
 
-    /// Loads the files again whenever they changed and then stayed as they are for a second, so
-    /// that none is read while it is written. Ends never.
-    pub(super) async fn watch(&self) {
-        let mut changed: Option<Seen> = None;
+    /// Loads the files again whenever [`Watch`] says so. Ends never.
+    pub(super) async fn watch(self: &Rc<Self>) {
+        let mut watch = Watch::default();
         loop {
             tokio::time::sleep(LOOK).await;
             if !self.gateway.config().watch {
                 continue;
             }
-            let Some(seen) = self.seen.borrow().clone() else { return };
-            let known = seen.clone();
-            let Ok(now) = spawn_blocking(move || seen.again()).await else { continue };
-            if now == known {
-                changed = None;
-            } else if changed.as_ref() == Some(&now) {
-                changed = None;
-                self.reload(false, "its files changed").await;
-            } else {
-                changed = Some(now);
+            let Some(known) = self.seen.borrow().clone() else { return };
+            let again = known.clone();
+            let Ok(found) = spawn_blocking(move || again.again()).await else { continue };
+            let may_pass = self.may_pass.get();
+            if let Some(why) = watch.look(&known, found, may_pass, clock::now()) {
+                self.reload(false, why).await;
             }
         }
     }
@@ -262,6 +288,51 @@ impl Reloader {
         let name = "hangu_config_last_reload_timestamp_seconds";
         writeln!(text, "# HELP {name} Time of the last reload since the Unix epoch.")?;
         writeln!(text, "# TYPE {name} gauge\n{name} {:.3}", last.unix_seconds)
+    }
+}
+
+/// When files that are watched are loaded: when they changed and then stayed as they are from one
+/// look to the next, so that none is read while it is written; and again when they were good and
+/// what kept them from being put in force may have passed.
+#[derive(Default)]
+struct Watch {
+    changed: Option<Seen>,
+    /// When they are loaded though they did not change, and after how long a pause.
+    again: Option<(Time, Duration)>,
+}
+
+impl Watch {
+    /// Takes what the files look like now, beside what they looked like when they were read. Says
+    /// why they are to be loaded, if they are.
+    fn look(
+        &mut self,
+        known: &Seen,
+        found: Seen,
+        may_pass: bool,
+        now: Time,
+    ) -> Option<&'static str> {
+        if found != *known {
+            self.again = None;
+            if self.changed.as_ref() != Some(&found) {
+                self.changed = Some(found);
+                return None;
+            }
+            self.changed = None;
+            return Some("its files changed");
+        }
+        self.changed = None;
+        if !may_pass {
+            self.again = None;
+            return None;
+        }
+        let next = match self.again {
+            Some((due, _)) if now < due => return None,
+            Some((_, pause)) => (pause * 2).min(AGAIN_MAX),
+            None => AGAIN_FIRST,
+        };
+        let is_due = self.again.is_some();
+        self.again = Some((now.after(next), next));
+        is_due.then_some("what kept it out may have passed")
     }
 }
 
@@ -304,5 +375,40 @@ fn log(report: &Report, asked_by: &str) {
     }
     for change in report.diff.changes.iter().take(LOG_LINES_MAX) {
         tracing::info!("  {change}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_again_ever_more_rarely_and_a_bad_file_is_not() {
+        let directory = std::env::temp_dir().join(format!("hangu-watch-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("a.yaml");
+        let seen = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            load(&path).seen
+        };
+        let (old, new) = (seen("# old"), seen("# newer"));
+        let mut watch = Watch::default();
+        let mut look = |known: &Seen, found: &Seen, may_pass, second: u64| {
+            let at = Time::from_micros(second * 1_000_000);
+            watch.look(known, found.clone(), may_pass, at).is_some()
+        };
+        // A change is taken when it stays.
+        assert!(!look(&old, &new, false, 1));
+        assert!(look(&old, &new, false, 2));
+        // It was rejected, for a reason that may pass.
+        let tries: Vec<_> = (3..300).filter(|it| look(&new, &new, true, *it)).collect();
+        assert_eq!(tries, [5, 9, 17, 33, 65, 125, 185, 245]);
+        // Or for good: then only a change counts, after which it begins anew.
+        assert!((300..900).all(|it| !look(&new, &new, false, it)));
+        assert!(!look(&new, &old, false, 900));
+        assert!(look(&new, &old, false, 901));
+        let tries: Vec<_> = (902..910).filter(|it| look(&old, &old, true, *it)).collect();
+        assert_eq!(tries, [904, 908]);
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -252,8 +252,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::path::PathBuf;
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::{Mutex, mpsc};
 
     use hangu_config::{Admin, Config};
     use serde_json::Value;
@@ -264,7 +264,7 @@ mod tests {
     use crate::control::systemd::Service;
     use crate::control::{
         Answer, BindError, ConnectionFilter, ConnectionView, Control, FilteredConnection, Inspect,
-        Lineage, Settings, Side, bind, start, token,
+        Lineage, Refused, Settings, Side, bind, start, token,
     };
     use crate::snapshot::{Discovered, Snapshot};
     use crate::telemetry::{Counters, Layout, Metrics};
@@ -276,7 +276,11 @@ mod tests {
         stopped_with: AtomicU64,
         reopened: AtomicU64,
         snapshot: Mutex<Arc<Snapshot>>,
+        /// Where it tells that it is to take a configuration on, and hears that it may.
+        gate: Option<Gate>,
     }
+
+    type Gate = (mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
 
     const NOT_STOPPED: u64 = u64::MAX;
 
@@ -300,6 +304,7 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             stopped_with: AtomicU64::new(NOT_STOPPED),
             reopened: AtomicU64::new(0),
             snapshot: Mutex::new(Arc::new(Snapshot::compile(config).unwrap())),
+            gate: None,
         }
     }
 
@@ -318,9 +323,14 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
             Metrics { layout: Arc::new(layout), workers, access_log: Vec::new() }
         }
 
-        fn apply(&self, config: Config) -> Result<(), String> {
+        fn apply(&self, config: Config) -> Result<(), Refused> {
             if config.listeners.iter().any(|it| it.name == "refused") {
-                return Err("the port is in use".to_owned());
+                let why = "the port is in use".to_owned();
+                return Err(Refused { why, may_pass: true });
+            }
+            if let Some((asked, go)) = &self.gate {
+                asked.send(()).unwrap();
+                go.lock().unwrap().recv_timeout(Duration::from_secs(20)).unwrap();
             }
             *self.snapshot.lock().unwrap() = Arc::new(Snapshot::compile(config).unwrap());
             Ok(())
@@ -710,6 +720,50 @@ clusters: [{ name: c, protocol: http1, endpoints: [{ address: "127.0.0.1:1" }] }
         assert_eq!(ask_json(address, "/config")["drain_timeout"], "8s");
         assert_ne!(hash(address), before);
         assert!(hash(address).contains(report["hash"].as_str().unwrap()));
+    }
+
+    /// Asks until a condition holds.
+    fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+        let (_keep, never) = mpsc::channel::<()>();
+        for _ in 0..400 {
+            if holds() {
+                return;
+            }
+            let _ = never.recv_timeout(Duration::from_millis(50));
+        }
+        panic!("not within 20 s: {what}");
+    }
+
+    #[test]
+    fn a_reload_comes_to_its_end_though_who_asked_for_it_is_gone() {
+        let file = File::new("gone", CONFIG);
+        let ((asked, is_asked), (go, may_go)) = (mpsc::channel(), mpsc::channel());
+        let fake = Fake { gate: Some((asked, Mutex::new(may_go))), ..fake() };
+        let (_gateway, _control, address) =
+            serve(fake, Some((file.0.clone(), files::load(&file.0).seen)));
+        file.write(&CONFIG.replace(TOKEN, "another-token-here"));
+        let mut client = TcpStream::connect(address).unwrap();
+        let request = format!(
+            "POST /reload HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        );
+        client.write_all(request.as_bytes()).unwrap();
+        is_asked.recv_timeout(Duration::from_secs(20)).unwrap();
+        drop(client);
+        // Whoever comes after it is answered after it is seen to be gone.
+        (0..3).for_each(|_| assert_eq!(ask(address, "GET", "/live").0, 200));
+        go.send(()).unwrap();
+        wait_until("the reload is counted", || {
+            let metrics = ask(address, "GET", "/metrics").1;
+            metrics.contains("hangu_config_reloads_total{result=\"applied\"} 1\n")
+        });
+        // What follows it was done as well.
+        let secret = hangu_config::Secret::new("another-token-here".to_owned());
+        let client = Client { target: Target::Tcp(address), token: Some(secret) };
+        let report = client.post("/reload", "").unwrap();
+        let report: Value = serde_json::from_str(&report.body).unwrap();
+        assert_eq!(report["outcome"], "unchanged", "{report}");
+        let metrics = ask(address, "GET", "/metrics").1;
+        assert!(metrics.contains(report["hash"].as_str().unwrap()), "{metrics}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
 
 use super::desk::Desk;
 
@@ -73,6 +75,8 @@ fn change_mask(how: libc::c_int) {
 /// Does what signals ask for. The first that asks for a stop gets a graceful one, the second one at
 /// once.
 pub(super) async fn obey(mut taken: Taken, desk: Rc<Desk>) {
+    let hangup = Rc::new(Notify::new());
+    spawn_local(reload(Rc::clone(&hangup), Rc::clone(&desk)));
     let mut is_stopping = false;
     loop {
         let name = match taken.next().await {
@@ -87,7 +91,7 @@ pub(super) async fn obey(mut taken: Taken, desk: Rc<Desk>) {
                 continue;
             }
             Asked::Reload if desk.reloader.has_files() => {
-                desk.reloader.reload(false, "SIGHUP").await;
+                hangup.notify_one();
                 continue;
             }
             Asked::Reload => "SIGHUP",
@@ -105,6 +109,16 @@ pub(super) async fn obey(mut taken: Taken, desk: Rc<Desk>) {
             grace.as_secs()
         );
         desk.stop(grace);
+    }
+}
+
+/// Loads the configuration whenever it is asked to, beside all else, for that may take seconds. Who
+/// asks during a reload gets one more after it, for its files may have been read before they
+/// changed; any number of them get the same one.
+async fn reload(asked: Rc<Notify>, desk: Rc<Desk>) {
+    loop {
+        asked.notified().await;
+        desk.reloader.reload(false, "SIGHUP").await;
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::desk::Desk;
 use super::totals::Totals;
+use crate::clock;
 use crate::swap::{Farewell, Given, Gone, LastWords, Order, Report, SocketName, Words};
 
 /// What this process needs to start a successor.
@@ -59,9 +60,12 @@ pub(super) struct Upgrader {
     is_busy: Cell<bool>,
     /// Whether there is no predecessor, or none any more.
     is_alone: watch::Sender<bool>,
+    /// The last try, or the one that is under way.
     report: RefCell<Option<Report>>,
     /// With what grace the predecessor was told to stop when it owned nothing any more.
     stop: Cell<Option<Duration>>,
+    /// How this process came to its gateway: the last one that succeeded.
+    success: Option<Report>,
     /// What was counted by the processes before.
     pub(super) totals: Totals,
     succeeded: Cell<u64>,
@@ -101,7 +105,8 @@ impl Upgrader {
             sockets,
             is_busy: Cell::new(farewell.is_some()),
             is_alone: watch::Sender::new(farewell.is_none()),
-            report: RefCell::new(report),
+            report: RefCell::new(report.clone()),
+            success: report,
             stop: Cell::new(None),
             totals,
             succeeded,
@@ -188,8 +193,11 @@ impl Upgrader {
             return Err(Busy);
         }
         tracing::info!("upgrade ({asked_by}): starting the new process");
-        *self.report.borrow_mut() =
-            Some(Report { old_pid: std::process::id(), ..Report::default() });
+        *self.report.borrow_mut() = Some(Report {
+            old_pid: std::process::id(),
+            old_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Report::default()
+        });
         let (own, desk) = (Rc::clone(self), Rc::clone(desk));
         tokio::task::spawn_local(async move { own.hand_over(desk, program).await });
         Ok(())
@@ -206,17 +214,35 @@ impl Upgrader {
             // Nobody listens any more when the control thread ends.
             gateway.give(order, &mut |report| drop(tell.send(report.clone())))
         });
+        let mut since = clock::now();
         let given = loop {
             tokio::select! {
+                // What was told before the end is heard before it.
                 biased;
+                Some(report) = told.recv() => {
+                    since = clock::now();
+                    *self.report.borrow_mut() = Some(report);
+                }
                 given = &mut giving => break given,
-                Some(report) = told.recv() => *self.report.borrow_mut() = Some(report),
             }
         };
+        if !matches!(given, Ok(Ok(_))) {
+            self.note_broken(since.since(clock::now()));
+        }
         match given {
             Ok(Ok(given)) => self.leave(&desk, given).await,
             Ok(Err(refusal)) => self.fail(refusal.to_string()),
             Err(_) => self.fail("a panic in the hand-over".to_owned()),
+        }
+    }
+
+    /// The phase that was under way is the last one, and took so long.
+    fn note_broken(&self, took: Duration) {
+        if let Some(report) = self.report.borrow_mut().as_mut()
+            && report.new_pid != 0
+            && let Some(phase) = report.under_way()
+        {
+            report.phases.push((phase, u64::try_from(took.as_micros()).unwrap_or(u64::MAX)));
         }
     }
 
@@ -271,15 +297,14 @@ impl Upgrader {
         let name = "hangu_upgrade_generation";
         writeln!(text, "# HELP {name} Processes before this one since the first start.")?;
         writeln!(text, "# TYPE {name} gauge\n{name} {}", self.generation)?;
-        let report = self.report.borrow();
-        let Some(pause) = report.as_ref().and_then(|it| it.pause_us) else { return Ok(()) };
+        let Some(report) = &self.success else { return Ok(()) };
+        let Some(pause) = report.pause_us else { return Ok(()) };
         let name = "hangu_upgrade_pause_seconds";
         writeln!(
             text,
             "# HELP {name} From the order to freeze to the first write of this process."
         )?;
         writeln!(text, "# TYPE {name} gauge\n{name} {}", pause as f64 / 1e6)?;
-        let Some(report) = report.as_ref() else { return Ok(()) };
         let name = "hangu_upgrade_moved";
         writeln!(text, "# HELP {name} What moved to this process.")?;
         writeln!(text, "# TYPE {name} gauge")?;

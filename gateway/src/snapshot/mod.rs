@@ -57,36 +57,15 @@ pub struct PoolLimits {
     pub pending_max: u32,
 }
 
-impl Snapshot {
-    /// Compiles a first configuration.
+/// The compiled routes of a configuration. For many of them that takes seconds.
+pub struct Routes(Arc<[Table]>);
+
+impl Routes {
+    /// Compiles the routes of a configuration.
     ///
     /// # Errors
     /// A regular expression that does not compile; checked configurations have none.
-    pub fn compile(config: Config) -> Result<Self, CompileError> {
-        let roster = Roster::new(&config, &Discovered::new());
-        Self::with_roster(config, roster)
-    }
-
-    /// Compiles the next configuration. What it shares with this one keeps its place.
-    ///
-    /// # Errors
-    /// As [`Snapshot::compile`].
-    pub fn succeeded_by(
-        &self,
-        config: Config,
-        discovered: &Discovered,
-    ) -> Result<Self, CompileError> {
-        let roster = self.roster.succeeded_by(&config, discovered);
-        Self::with_roster(config, roster)
-    }
-
-    /// The same routes with other endpoints.
-    #[must_use]
-    pub fn with_endpoints(&self, roster: Roster) -> Self {
-        Self { roster, ..self.clone() }
-    }
-
-    fn with_roster(config: Config, roster: Roster) -> Result<Self, CompileError> {
+    pub fn compile(config: &Config) -> Result<Self, CompileError> {
         let mut first_route = 0;
         let tables = config.route_configs.iter().map(|table| {
             let names: Vec<_> = table
@@ -104,8 +83,32 @@ impl Snapshot {
             first_route += compiled.names.len();
             Ok(compiled)
         });
-        let tables = tables.collect::<Result<_, CompileError>>()?;
-        Ok(Self { config: Arc::new(config), roster, tables })
+        tables.collect::<Result<_, CompileError>>().map(Self)
+    }
+}
+
+impl Snapshot {
+    /// Compiles a first configuration.
+    ///
+    /// # Errors
+    /// A regular expression that does not compile; checked configurations have none.
+    pub fn compile(config: Config) -> Result<Self, CompileError> {
+        let roster = Roster::new(&config, &Discovered::new());
+        let routes = Routes::compile(&config)?;
+        Ok(Self { config: Arc::new(config), roster, tables: routes.0 })
+    }
+
+    /// The next configuration with its routes. What it shares with this one keeps its place.
+    #[must_use]
+    pub fn succeeded_by(&self, config: Config, routes: Routes, discovered: &Discovered) -> Self {
+        let roster = self.roster.succeeded_by(&config, discovered);
+        Self { config: Arc::new(config), roster, tables: routes.0 }
+    }
+
+    /// The same routes with other endpoints.
+    #[must_use]
+    pub fn with_endpoints(&self, roster: Roster) -> Self {
+        Self { roster, ..self.clone() }
     }
 
     /// This version with the compiled routes of another one of the same configuration: a worker

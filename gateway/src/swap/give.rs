@@ -318,6 +318,7 @@ impl Giving<'_> {
             old_version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Report::default()
         };
+        (self.tell)(&report);
         let channel = place.meet(child)?;
         let (hello, format) = self.hear_hello(&channel)?;
         report.new_version = hello.build;

@@ -70,6 +70,20 @@ pub struct Report {
 }
 
 impl Report {
+    /// The phase that is under way, while it can be told.
+    pub fn under_way(&self) -> Option<Phase> {
+        match self.phases.last() {
+            None => Some(Phase::Start),
+            Some((Phase::Start, _)) => Some(Phase::Prepare),
+            Some((Phase::Prepare, _)) => Some(Phase::Drain),
+            Some((Phase::Drain, _)) => Some(Phase::Ahead),
+            Some((Phase::Ahead, _)) => Some(Phase::Freeze),
+            Some((Phase::Freeze, _)) => Some(Phase::Thaw),
+            Some((Phase::Thaw, _)) => Some(Phase::Commit),
+            Some((Phase::Commit, _)) => None,
+        }
+    }
+
     /// The phases with their times, in one line.
     pub fn times(&self) -> String {
         let time = |(phase, took): &(Phase, u64)| {

@@ -1,5 +1,6 @@
 //! Health checks: whether an endpoint works, asked in its own protocol.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(super) struct Subject {
     pub(super) cluster: String,
     pub(super) endpoint: SocketAddr,
     pub(super) protocol: &'static Protocol,
+    /// What the checks say: this task alone changes it.
+    pub(super) is_healthy: Rc<Cell<bool>>,
 }
 
 /// Checks an endpoint again and again. Every check makes a connection of its own: whether one can
@@ -35,7 +38,7 @@ pub(super) struct Subject {
 pub(super) async fn follow(endpoints: Rc<Endpoints>, subject: Subject, check: HealthCheck) {
     let first = FIRST_WITHIN.min(check.interval);
     tokio::time::sleep(vary(first / 2, 100)).await;
-    let mut tally = Tally { is_healthy: is_healthy(&endpoints, &subject), streak: 0 };
+    let mut tally = Tally { is_healthy: subject.is_healthy.get(), streak: 0 };
     loop {
         let result = {
             // The semaphore is never closed.
@@ -52,20 +55,11 @@ pub(super) async fn follow(endpoints: Rc<Endpoints>, subject: Subject, check: He
                 Err(why) => tracing::warn!(cluster, %endpoint, why, "the endpoint does not work"),
             }
             *endpoints.changes.borrow_mut().entry(cluster.clone()).or_default() += 1;
+            subject.is_healthy.set(is_healthy);
             endpoints.gateway.set_health(cluster, endpoint, is_healthy);
         }
         tokio::time::sleep(vary(check.interval, check.jitter_percent)).await;
     }
-}
-
-fn is_healthy(endpoints: &Endpoints, subject: &Subject) -> bool {
-    let snapshot = endpoints.gateway.snapshot();
-    let mut clusters = snapshot.roster.clusters().iter();
-    let place = clusters.find(|it| it.is_present && it.settings.name == subject.cluster);
-    let member = place.and_then(|it| {
-        it.members.iter().find(|it| it.is_present && it.address == subject.endpoint)
-    });
-    member.is_none_or(|it| it.is_healthy)
 }
 
 /// What the last checks said.

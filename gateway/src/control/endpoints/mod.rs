@@ -1,6 +1,6 @@
 //! Endpoints as they are found out: by DNS where they are, by health checks whether they work.
 //!
-//! One task for each cluster with names, one for each endpoint that is checked, all on the control
+//! One task for each name of a cluster, one for each endpoint that is checked, all on the control
 //! thread: an endpoint is checked once, however many workers there are. A supervisor compares what
 //! runs with what the configuration wants whenever a version is published. What the tasks find out
 //! is published to the workers through [`Inspect`].
@@ -17,11 +17,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hangu_config::{Dns, HealthCheck};
+use hangu_config::{Dns, Endpoint, HealthCheck};
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_local};
 
 use super::Inspect;
+use crate::snapshot::{ClusterPlace, Member};
 
 /// Health checks under way at the same time. Each takes a descriptor; the others wait their turn,
 /// which does not count as their time.
@@ -50,14 +51,17 @@ pub(super) struct Endpoints {
 
 /// A cluster whose names are asked for.
 struct Named {
-    dns: Dns,
-    has_answered: Rc<Cell<bool>>,
-    _task: Task,
+    names: Rc<dns::Names>,
+    _tasks: Vec<Task>,
 }
 
 /// An endpoint that is checked.
 struct Checked {
     check: HealthCheck,
+    protocol: &'static str,
+    /// What the checks say. The roster may know less: an endpoint that went and came back, or whose
+    /// cluster has another protocol now, is a new one there.
+    is_healthy: Rc<Cell<bool>>,
     _task: Task,
 }
 
@@ -72,7 +76,10 @@ impl Drop for Task {
 
 impl Endpoints {
     pub(super) fn new(gateway: Arc<dyn Inspect>) -> Rc<Self> {
-        let has_names = gateway.config().clusters.iter().any(|it| it.dns.is_some());
+        let snapshot = gateway.snapshot();
+        let mut clusters = snapshot.roster.clusters().iter();
+        let is_unknown = |it: &ClusterPlace| it.settings.dns.is_some() && found(it).is_empty();
+        let is_waiting = clusters.any(|it| it.is_present && is_unknown(it));
         Rc::new(Self {
             gateway,
             names: RefCell::default(),
@@ -81,13 +88,14 @@ impl Endpoints {
             queries: RefCell::default(),
             results: RefCell::default(),
             changes: RefCell::default(),
-            is_ready: Cell::new(!has_names),
+            is_ready: Cell::new(!is_waiting),
             became_ready: Notify::new(),
             answered: Notify::new(),
         })
     }
 
-    /// Whether every name was answered once, or was waited for long enough.
+    /// Whether every name was answered once, or was waited for long enough; clusters whose endpoints
+    /// were handed over are not waited for.
     pub(super) fn is_ready(&self) -> bool {
         self.is_ready.get()
     }
@@ -103,7 +111,7 @@ impl Endpoints {
     /// Follows the configuration for as long as the gateway runs.
     pub(super) async fn run(self: Rc<Self>) {
         let own = Rc::clone(&self);
-        tokio::task::spawn_local(async move { own.wait_for_first_answers().await });
+        spawn_local(async move { own.wait_for_first_answers().await });
         let mut versions = self.gateway.changes();
         loop {
             versions.borrow_and_update();
@@ -118,7 +126,7 @@ impl Endpoints {
         let all = async {
             loop {
                 let answered = self.answered.notified();
-                let is_waiting = self.names.borrow().values().any(|it| !it.has_answered.get());
+                let is_waiting = self.names.borrow().values().any(|it| !it.names.has_answered());
                 let has_begun = !self.names.borrow().is_empty();
                 if (has_begun && !is_waiting) || self.is_ready.get() {
                     return;
@@ -138,20 +146,26 @@ impl Endpoints {
         let snapshot = self.gateway.snapshot();
         let clusters = snapshot.roster.clusters().iter().filter(|it| it.is_present);
         let (mut named, mut checked) = (HashSet::new(), HashSet::new());
-        let mut unchecked = Vec::new();
+        let mut to_say = Vec::new();
         for place in clusters {
             let name = &place.settings.name;
             if let Some(dns) = &place.settings.dns {
-                self.ask_for(name, dns);
+                self.ask_for(place, dns);
                 named.insert(name.clone());
             }
             for member in place.members.iter().filter(|it| it.is_present) {
                 match &place.settings.health_check {
                     Some(check) => {
-                        self.check(name, member.address, check, place.settings.protocol);
+                        let is_healthy = self.check(name, member, check, place.settings.protocol);
+                        if is_healthy != member.is_healthy {
+                            to_say.push((name.clone(), member.address, is_healthy));
+                        }
                         checked.insert((name.clone(), member.address));
                     }
-                    None if !member.is_healthy => unchecked.push((name.clone(), member.address)),
+                    // Without a check an endpoint is taken to work.
+                    None if !member.is_healthy => {
+                        to_say.push((name.clone(), member.address, true));
+                    }
                     None => {}
                 }
             }
@@ -165,39 +179,57 @@ impl Endpoints {
             self.gateway.set_discovered(&name, Vec::new());
         }
         self.checks.borrow_mut().retain(|key, _| checked.contains(key));
-        // Without a check an endpoint is taken to work.
-        for (cluster, endpoint) in unchecked {
-            self.gateway.set_health(&cluster, endpoint, true);
+        for (cluster, endpoint, is_healthy) in to_say {
+            self.gateway.set_health(&cluster, endpoint, is_healthy);
         }
     }
 
-    fn ask_for(self: &Rc<Self>, cluster: &str, dns: &Dns) {
-        if self.names.borrow().get(cluster).is_some_and(|it| it.dns == *dns) {
-            return;
-        }
-        let has_answered = Rc::<Cell<bool>>::default();
-        let work =
-            dns::follow(Rc::clone(self), cluster.to_owned(), dns.clone(), Rc::clone(&has_answered));
-        let task = Task(tokio::task::spawn_local(work));
-        let named = Named { dns: dns.clone(), has_answered, _task: task };
-        self.names.borrow_mut().insert(cluster.to_owned(), named);
+    fn ask_for(self: &Rc<Self>, place: &ClusterPlace, dns: &Dns) {
+        let cluster = &place.settings.name;
+        let names = match self.names.borrow().get(cluster) {
+            Some(it) if it.names.dns == *dns => return,
+            Some(it) => it.names.succeeded_by(dns),
+            None => dns::Names::new(cluster, dns, found(place)),
+        };
+        let names = Rc::new(names);
+        let follow = |at| Task(spawn_local(dns::follow(Rc::clone(self), Rc::clone(&names), at)));
+        let tasks = (0..dns.names.len()).map(follow).collect();
+        self.names.borrow_mut().insert(cluster.clone(), Named { names, _tasks: tasks });
     }
 
+    /// Lets an endpoint be checked; gives what is known of its health. Checks that change go on
+    /// from what those before them said.
     fn check(
         self: &Rc<Self>,
         cluster: &str,
-        endpoint: SocketAddr,
+        member: &Member,
         check: &HealthCheck,
         protocol: &'static hangu_codecs::Protocol,
-    ) {
-        let key = (cluster.to_owned(), endpoint);
-        if self.checks.borrow().get(&key).is_some_and(|it| it.check == *check) {
-            return;
-        }
-        let subject = health::Subject { cluster: key.0.clone(), endpoint, protocol };
+    ) -> bool {
+        let key = (cluster.to_owned(), member.address);
+        let is_healthy = {
+            let checks = self.checks.borrow();
+            match checks.get(&key) {
+                Some(it) if it.check == *check && it.protocol == protocol.name => {
+                    return it.is_healthy.get();
+                }
+                Some(it) => Rc::clone(&it.is_healthy),
+                None => Rc::new(Cell::new(member.is_healthy)),
+            }
+        };
+        let subject = health::Subject {
+            cluster: key.0.clone(),
+            endpoint: member.address,
+            protocol,
+            is_healthy: Rc::clone(&is_healthy),
+        };
         let work = health::follow(Rc::clone(self), subject, check.clone());
-        let task = Task(tokio::task::spawn_local(work));
-        self.checks.borrow_mut().insert(key, Checked { check: check.clone(), _task: task });
+        let task = Task(spawn_local(work));
+        let known = is_healthy.get();
+        let checked =
+            Checked { check: check.clone(), protocol: protocol.name, is_healthy, _task: task };
+        self.checks.borrow_mut().insert(key, checked);
+        known
     }
 
     fn count_query(&self, cluster: &str, result: &'static str) {
@@ -268,6 +300,20 @@ impl Endpoints {
         }
         Ok(())
     }
+}
+
+/// Endpoints of a cluster that are not written in the configuration. Before anything was asked for
+/// in this process, they are those that its predecessor handed over.
+fn found(place: &ClusterPlace) -> Vec<Endpoint> {
+    let is_written =
+        |it: &Member| place.settings.endpoints.iter().any(|at| at.address == it.address);
+    let members = place.members.iter().filter(|it| it.is_present && !is_written(it));
+    let endpoint = |it: &Arc<Member>| Endpoint {
+        address: it.address,
+        weight: it.weight,
+        labels: it.labels.clone(),
+    };
+    members.map(endpoint).collect()
 }
 
 /// A label value as the text format wants it.

@@ -48,6 +48,7 @@ pub struct Service {
     store: RefCell<Store>,
     /// Whether the last reload was rejected.
     is_rejected: Cell<bool>,
+    is_stopping: Cell<bool>,
 }
 
 /// Takes what the service manager gave this process out of the environment: where to tell it what
@@ -95,12 +96,19 @@ impl Service {
 
     /// The configuration is loaded again.
     pub(super) fn reloading(&self) {
+        if self.is_stopping.get() {
+            return;
+        }
         self.notifier.reloading(clock::now());
     }
 
     /// The configuration was loaded, or was not.
     pub(super) fn reloaded(&self, gateway: &dyn Inspect, outcome: Outcome) {
         self.is_rejected.set(outcome == Outcome::Rejected);
+        // What was said of the stop is the last word.
+        if self.is_stopping.get() {
+            return;
+        }
         self.notifier.ready(&self.status(gateway));
     }
 
@@ -116,6 +124,7 @@ impl Service {
 
     /// The gateway stops: `delay` goes by before it begins to, and what is in flight gets `grace`.
     pub(super) fn stopping(&self, delay: Duration, grace: Duration) {
+        self.is_stopping.set(true);
         // A socket that is kept would take connections that nobody serves.
         self.store.borrow_mut().keep(&[], &self.notifier);
         let status = format!("Stopping; requests in flight get {} s", grace.as_secs());
