@@ -207,7 +207,8 @@ on_every_driver! {
     }
 
     fn a_client_that_does_not_read_gets_all_when_it_does(driver) {
-        let body = vec![b'x'; 3_000_000];
+        // More than the kernel and the gateway hold between them.
+        let body = vec![b'x'; 16_000_000];
         let upstream = Upstream::http({
             let answer = ok(&body);
             move |_| answer.clone()

@@ -127,9 +127,7 @@ on_every_driver! {
             })
             .collect();
         let reason = "reason=\"upstream_glutted\"";
-        wait::until("something is refused", || {
-            gateway.metric("hangu_upstream_errors_total", &[reason]) > 0.0
-        });
+        gateway.wait_for_some("hangu_upstream_errors_total", &[reason]);
         drop(gateway);
         drop(over);
         for sender in senders {

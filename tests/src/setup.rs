@@ -208,6 +208,14 @@ impl Running {
         });
     }
 
+    /// Waits until a metric has a value above zero; it need not be there before.
+    pub fn wait_for_some(&self, name: &str, labels: &[&str]) {
+        wait::until(&format!("{name}{labels:?} is above zero"), || {
+            let text = self.handle().metrics().render(&ProcessFacts::default());
+            sum(&text, name, labels) > 0.0
+        });
+    }
+
     /// Starts the control thread of the gateway, with an admin API on a port of its own.
     pub fn control(&self) -> (Control, SocketAddr) {
         self.control_under(Service::default())
