@@ -41,6 +41,7 @@ use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
+use crate::{group::Group, plan::Plan};
 use crate::{
     options::{Expect, Options},
     proxy::Children,
@@ -73,10 +74,15 @@ fn compare(options: &Options) -> io::Result<bool> {
     let children = Children::adopt()?;
     let directory = Directory::new(options.keep.clone())?;
     interrupt::end_on(signals, children.clone(), directory.removed());
-    let plan = Arc::new(options.loaded(|plan, group| {
+    let capacity = |plan: &Plan, group: Group| {
         let place = directory.path.join(format!("capacity-{}", group.name()));
         run::capacity(&recipe, plan, group, &place, &children)
-    })?);
+    };
+    let keeps_up = |plan: &Plan, per_second: f64| {
+        let place = directory.path.join(format!("trial-{per_second:.0}"));
+        run::keeps_up(&recipe, plan, per_second, &place, &children)
+    };
+    let plan = Arc::new(options.loaded(capacity, keeps_up)?);
     let allowed = Allowed {
         gone_max: Duration::from_millis(options.gone_ms_max),
         refused_max: options.refused_max,

@@ -255,27 +255,35 @@ impl Options {
         plan
     }
 
-    /// What each run does, at a rate in proportion to what the proxy can serve if that is wanted:
-    /// `capacity` tells how many requests a second that are.
+    /// What each run does, at a rate in proportion to the highest that the proxy keeps up with, if
+    /// that is wanted. `capacity` tells how many requests a second of a group it serves as fast as
+    /// they are answered, `keeps_up` whether it keeps up with so many in all.
     ///
     /// # Errors
-    /// Those of `capacity`.
+    /// Those of `capacity` and `keeps_up`.
     pub(crate) fn loaded(
         &self,
         mut capacity: impl FnMut(&Plan, Group) -> io::Result<f64>,
+        mut keeps_up: impl FnMut(&Plan, f64) -> io::Result<bool>,
     ) -> io::Result<Plan> {
         let mut plan = self.plan();
         let Some(percent) = self.load else { return Ok(plan) };
         let groups: Vec<Group> =
             [Group::Http, Group::Bolt].into_iter().filter(|it| plan.clients(*it) > 0).collect();
-        let share = percent / 100.0 / groups.len().max(1) as f64;
-        for group in groups {
-            let per_second = capacity(&plan, group)? * share;
-            match group {
-                Group::Http => plan.http_per_second = per_second,
-                _ => plan.bolt_per_second = per_second,
+        // What a request of each costs at the least; so many can be served in turn at the most.
+        let mut cost = 0.0;
+        for group in &groups {
+            cost += 1.0 / capacity(&plan, *group)?;
+        }
+        let (mut least, mut most) = (0.0, groups.len() as f64 / cost);
+        for _ in 0..TRIALS {
+            let middle = f64::midpoint(least, most);
+            match keeps_up(&plan, middle)? {
+                true => least = middle,
+                false => most = middle,
             }
         }
+        plan.set_rate(least * percent / 100.0);
         Ok(plan)
     }
 
@@ -321,6 +329,9 @@ impl Options {
         Ok(recipe)
     }
 }
+
+/// Rates that are tried to find the highest that is kept up with: to a sixteenth of what could be.
+const TRIALS: usize = 4;
 
 fn swap_command(text: &str) -> SwapCommand {
     match text.strip_prefix('!') {

@@ -149,6 +149,23 @@ impl Plan {
         }
     }
 
+    /// A run that shows whether so many requests a second are kept up with, by all connections that
+    /// ask at a fixed rate.
+    pub(crate) fn trial_of(&self, per_second: f64) -> Self {
+        let mut plan = Self {
+            uploads: 0,
+            downloads: 0,
+            tunnels: 0,
+            storm_per_second: 0.0,
+            backlog: 0,
+            swaps: 0,
+            warm_up: Duration::from_secs(3),
+            ..self.clone()
+        };
+        plan.set_rate(per_second);
+        plan
+    }
+
     /// Whether Bolt is spoken.
     pub(crate) fn has_bolt(&self) -> bool {
         self.bolt + self.idle_bolt > 0

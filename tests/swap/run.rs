@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
+
 use crate::{
     backend::{Backend, Upstreams},
     client::{Crowd, Finished, Stage, Targets},
@@ -17,7 +19,7 @@ use crate::{
     plan::Plan,
     proxy::{self, Children, Proxy, Recipe},
     swapper::{self, Mode, Record},
-    tally::Tally,
+    tally::{GroupTally, Tally},
     timeline::Timeline,
 };
 
@@ -66,7 +68,36 @@ pub(crate) fn run(
     })
 }
 
-/// How many requests a second of a group a proxy can serve.
+/// Whether a proxy keeps up with so many requests a second.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn keeps_up(
+    recipe: &Recipe,
+    plan: &Plan,
+    per_second: f64,
+    directory: &Path,
+    children: &Children,
+) -> io::Result<bool> {
+    let plan = Arc::new(plan.trial_of(per_second));
+    let run = run(recipe, &plan, Mode::Baseline(Duration::ZERO), directory, children)?;
+    let is_prompt = |group: Group| {
+        let GroupTally { near, far, .. } = run.tally.group(group);
+        let late = |it: &Histogram<u64>| it.len() - it.count_between(0, PROMPT_MICROS);
+        ((late(near) + late(far)) as f64) <= (near.len() + far.len()) as f64 * LATE_MAX
+    };
+    Ok(is_prompt(Group::Http) && is_prompt(Group::Bolt))
+}
+
+/// An answer within this time since its request was due is no sign of more to do than can be done.
+const PROMPT_MICROS: u64 = 60_000;
+
+/// The share of later answers with which a proxy still keeps up: those to what was due while the
+/// connections came about are late. With too much to do all become late, and ever more so.
+const LATE_MAX: f64 = 0.4;
+
+/// How many requests a second of a group a proxy can serve as fast as they are answered. With many
+/// requests at once each costs less than with few, so it keeps up with less at a fixed rate.
 ///
 /// # Errors
 /// As [`run`].

@@ -78,6 +78,8 @@ pub struct Connection {
     pub repeatable: Option<Box<Vec<u8>>>,
     /// What a process that waits to take over has of it.
     pub passed: Passed,
+    /// The output that it has: how many bytes went before it, and its own.
+    pub passed_output: (u64, u64),
 }
 
 /// What a process that waits to take over has of a connection.
@@ -184,6 +186,7 @@ impl Connection {
             bytes_marked: 0,
             repeatable: None,
             passed: Passed::No,
+            passed_output: (0, 0),
         }
     }
 

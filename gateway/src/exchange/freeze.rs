@@ -15,7 +15,7 @@ use super::{
     Core, Exchange, ExchangeId, NEVER, Peer, Upstream,
     frozen::{
         Away, FrozenBlocked, FrozenBytes, FrozenConnection, FrozenExchange, FrozenHead, FrozenPeer,
-        FrozenSeries, FrozenSide, FrozenState, FrozenUpstream, FrozenWorker,
+        FrozenSeries, FrozenSide, FrozenState, FrozenUpstream, FrozenWorker, LargeOutput,
     },
 };
 use crate::{
@@ -113,8 +113,11 @@ impl Core {
         let mut connections = Vec::with_capacity(rest.len() * CONNECTION_BYTES);
         let mut output = Vec::new();
         for (mut frozen, at) in self.freeze_all(&rest, &positions).zip(0..) {
-            if let Some(large) = take_large_output(&mut frozen) {
-                output.push((at, large));
+            if let Some(mut pieces) = take_large_output(&mut frozen) {
+                let id = ConnectionId::new(frozen.id.0, frozen.id.1);
+                let passed = self.connections.get(id).map_or((0, 0), |it| it.passed_output);
+                let skip = leave_out_passed(passed, frozen.bytes_sent, &mut pieces);
+                output.push(LargeOutput { at, id: frozen.id, skip, pieces });
             }
             connections = postcard::to_extend(&frozen, connections)?;
         }
@@ -242,8 +245,8 @@ impl Core {
     }
 
     /// Passes what can be passed ahead of at most `count` connections from this index of the slab
-    /// on, by `send`, which is not called for nothing. Gives the index to go on at, if there are
-    /// more, and whether something was passed.
+    /// on, by `send`, which is not called for nothing; but for large output, which the caller is to
+    /// pass.
     ///
     /// # Errors
     /// What `send` says.
@@ -252,7 +255,7 @@ impl Core {
         from: u32,
         count: usize,
         send: impl FnOnce(Ahead<'_>) -> Result<(), E>,
-    ) -> Result<(Option<u32>, bool), E> {
+    ) -> Result<PassedAhead, E> {
         self.now = clock::now();
         let mut all = self.connections.iter_from(from);
         let ids: Vec<_> = all.by_ref().take(count).map(|it| it.0).collect();
@@ -274,21 +277,23 @@ impl Core {
         let new = all.filter(|it| it.1.passed == Passed::No);
         let descriptors: Vec<_> =
             new.map(|(id, it)| (id.parts(), it.socket.descriptor())).collect();
-        if descriptors.is_empty() && values.is_empty() {
-            return Ok((next, false));
+        let has_sent = !(descriptors.is_empty() && values.is_empty());
+        if has_sent {
+            send(Ahead { descriptors, values })?;
         }
-        send(Ahead { descriptors, values })?;
+        let mut output = Vec::new();
         for id in ids {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             if connection.passed == Passed::No {
                 connection.passed = Passed::Descriptor;
             }
+            output.extend(share_large_output(connection).map(|pieces| (id.parts(), pieces)));
         }
         for id in resting {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.passed = Passed::Value;
         }
-        Ok((next, true))
+        Ok(PassedAhead { next, has_sent, output })
     }
 
     /// Of what was passed ahead nothing but descriptors counts any more.
@@ -302,7 +307,9 @@ impl Core {
 
     /// Nothing that was passed ahead counts any more.
     pub fn forget_passed(&mut self) {
-        self.connections.iter_mut().for_each(|(_, it)| it.passed = Passed::No);
+        for (_, connection) in self.connections.iter_mut() {
+            (connection.passed, connection.passed_output) = (Passed::No, (0, 0));
+        }
     }
 
     /// Says goodbye on all connections that cannot move, and tells how many of them are left.
@@ -367,6 +374,48 @@ impl Names {
         self.positions.insert(key, at);
         FrozenSeries::Named(at)
     }
+}
+
+/// What [`Core::pass_ahead`] did.
+pub struct PassedAhead {
+    /// The index to go on at, if there are more.
+    pub next: Option<u32>,
+    /// Whether something was sent.
+    pub has_sent: bool,
+    /// Large output that is to be passed: index and generation of its connection, and its bytes,
+    /// shared.
+    pub output: Vec<((u32, u32), Vec<Bytes>)>,
+}
+
+/// Shares the output of a connection to be passed ahead, if it is large. A peer that takes it slowly
+/// will not have taken much of it when all stand still.
+fn share_large_output(connection: &mut Connection) -> Option<Vec<Bytes>> {
+    let bytes = connection.unsent_bytes();
+    let Talk::Known { codec, .. } = &mut connection.talk else { return None };
+    if bytes < LARGE_BYTES_MIN {
+        return None;
+    }
+    codec.output().seal();
+    connection.passed_output = (connection.bytes_sent, bytes as u64);
+    Some(codec.output().share())
+}
+
+/// Leaves out of the output what was passed ahead: `passed` bytes of it, behind so many that were
+/// sent. Says how many of those are sent by now; `None` if none of the output was passed.
+fn leave_out_passed(
+    (before, passed): (u64, u64),
+    sent: u64,
+    pieces: &mut Vec<Bytes>,
+) -> Option<u64> {
+    let skip = sent.checked_sub(before)?;
+    let mut known = passed.checked_sub(skip).filter(|it| *it > 0)?;
+    pieces.retain_mut(|piece| {
+        let bytes = known.min(piece.len() as u64);
+        known -= bytes;
+        bytes::Buf::advance(piece, bytes as usize);
+        !piece.is_empty()
+    });
+    Some(skip)
 }
 
 /// Takes output out of a value if it is large.
@@ -450,4 +499,35 @@ fn age(then: Time, now: Time) -> u64 {
 /// How long it is until then, in microseconds.
 fn left(then: Time, now: Time) -> u64 {
     then.as_micros().saturating_sub(now.as_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Output in pieces of seven bytes, of which `passed` bytes were passed when `before` were
+    /// sent; the peer has what is in front of `sent`, and there is output up to `end`.
+    #[test]
+    fn output_that_was_passed_ahead_and_what_follows_are_what_is_pending() {
+        let all: Vec<u8> = (0..60).collect();
+        let pieces = |from: usize, to: usize| -> Vec<Bytes> {
+            all[from..to].chunks(7).map(Bytes::copy_from_slice).collect()
+        };
+        for (before, passed) in [(0, 0), (0, 20), (5, 20), (5, 0)] {
+            for sent in 0..40 {
+                for end in [sent, sent + 1, sent + 13, 60] {
+                    // Nothing that was passed is taken back.
+                    let end = end.max(before + passed);
+                    let mut left = pieces(sent, end);
+                    let range = (before as u64, passed as u64);
+                    let skip = leave_out_passed(range, sent as u64, &mut left);
+                    let ahead = &all[before..before + passed];
+                    let kept = skip.map_or(&[][..], |it| &ahead[it as usize..]);
+                    let again = [kept, &left.concat()].concat();
+                    assert_eq!(again, all[sent..end], "{before} {passed} {sent} {end}");
+                    assert!(left.iter().all(|it| !it.is_empty()));
+                }
+            }
+        }
+    }
 }

@@ -47,13 +47,26 @@ pub struct FrozenHead {
 pub struct FrozenBytes {
     /// The bytes, in order.
     pub pieces: [Zeroizing<Vec<u8>>; 3],
-    /// Output that is left out there because it is large: by position among the connections there.
-    /// It is shared with the connections.
-    pub output: Vec<(u32, Vec<Bytes>)>,
+    /// Output that is left out there because it is large.
+    pub output: Vec<LargeOutput>,
     /// Exchanges there.
     pub exchanges: u32,
     /// See [`Away`].
     pub away: Away,
+}
+
+/// The output of a connection that is left out of a snapshot because it is large.
+#[derive(Debug)]
+pub struct LargeOutput {
+    /// Position among the connections of the snapshot.
+    pub at: u32,
+    /// Index and generation of the connection.
+    pub id: (u32, u32),
+    /// So many bytes of the output that was passed ahead are sent by now; the rest of it stands in
+    /// front of `pieces`. `None` if nothing that was passed ahead is of use.
+    pub skip: Option<u64>,
+    /// The bytes, in order; shared with the connection.
+    pub pieces: Vec<Bytes>,
 }
 
 /// Reads one value after another from the bytes of a [`FrozenWorker`].

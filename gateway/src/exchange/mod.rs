@@ -29,8 +29,10 @@ mod thaw;
 mod trace;
 
 pub use self::core::{Core, Settings, Work};
-pub use freeze::{Ahead, Descriptor, Frozen, Taken};
-pub use frozen::{Away, FrozenBytes, FrozenConnection, FrozenWorker, VERSION as FROZEN_VERSION};
+pub use freeze::{Ahead, Descriptor, Frozen, PassedAhead, Taken};
+pub use frozen::{
+    Away, FrozenBytes, FrozenConnection, FrozenWorker, LargeOutput, VERSION as FROZEN_VERSION,
+};
 pub use hold::{Held, Holding, Unresponsive, hold, settle_letters};
 pub use live::{write_all, yield_once};
 pub use reload::Update;

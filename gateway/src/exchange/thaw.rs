@@ -206,7 +206,7 @@ impl Core {
         &mut self,
         worker: u32,
         bytes: &[u8],
-        output: Vec<(u32, Bytes)>,
+        output: Vec<(u32, Vec<Bytes>)>,
         plan: &Plan,
         socket: impl FnMut((u32, u32)) -> Option<TcpStream>,
     ) -> Result<(usize, usize), RefusedThaw> {
@@ -216,7 +216,7 @@ impl Core {
         let with_output = |(frozen, at): (Option<FrozenConnection>, u32)| {
             let mut frozen = frozen?;
             if let Some((_, bytes)) = output.next_if(|it| it.0 == at) {
-                frozen.codec.as_mut()?.output.push(bytes);
+                frozen.codec.as_mut()?.output = bytes;
             }
             Some(frozen)
         };

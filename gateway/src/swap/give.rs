@@ -26,14 +26,15 @@ use hangu_codecs::Time;
 use super::{
     channel::{Channel, ChannelError, DESCRIPTORS_MAX},
     message::{
-        Ahead, Counts, FORMATS, FrozenAt, Hello, LastWords, Message, SocketName, Welcome, Worker,
+        Ahead, Counts, FORMATS, FrozenAt, Hello, Large, LastWords, Message, OutputAhead,
+        SocketName, Welcome, Worker,
     },
     owner::{Event, Predecessor},
     report::{Phase, Report, Stopwatch, micros},
 };
 use crate::{
     clock,
-    exchange::{self, FrozenBytes, Held, Taken, settle_letters},
+    exchange::{self, FrozenBytes, Held, LargeOutput, Taken, settle_letters},
     start::Handle,
 };
 
@@ -537,11 +538,16 @@ impl Giving<'_> {
                     });
                     let _ = answer.send(passed);
                 });
-                let (next, has_passed) = answered(&answers)?.map_err(broken(DOING))?;
-                if has_passed {
+                let passed = answered(&answers)?.map_err(broken(DOING))?;
+                if passed.has_sent {
                     expect_received(channel, STEP_WAIT, DOING)?;
                 }
-                from = next;
+                for (id, pieces) in passed.output {
+                    let ahead = OutputAhead { worker: worker as u32, id, bytes: sum(&pieces) };
+                    self.say(channel, &Message::Output(ahead), DOING)?;
+                    send_pieces(channel, &pieces, STEP_WAIT).map_err(broken(DOING))?;
+                }
+                from = passed.next;
             }
         }
         Ok(())
@@ -583,6 +589,15 @@ fn expect_received(channel: &Channel, wait: Duration, doing: &'static str) -> Re
         Message::Received => Ok(()),
         _ => Err(Refusal::Broken(doing, ChannelError::Malformed)),
     }
+}
+
+fn sum(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|it| it.len() as u64).sum()
+}
+
+fn send_pieces(channel: &Channel, pieces: &[Bytes], wait: Duration) -> Result<(), ChannelError> {
+    let end = clock::now().after(wait);
+    pieces.iter().try_for_each(|it| channel.send_bytes(it, end.until(clock::now())))
 }
 
 /// Lets all workers, which are held, write what they have; at once, each on its own core.
@@ -633,12 +648,17 @@ fn offer(channel: &Channel, at: Time, frozen: &[Frozen]) -> Result<Counts, Refus
         }
         let FrozenBytes { pieces, output, .. } = &it.state;
         let bytes = pieces.iter().map(|it| it.len() as u64).sum();
-        let large = |it: &[Bytes]| it.iter().map(|it| it.len() as u64).sum();
-        let large = output.iter().map(|(at, pieces)| (*at, large(pieces))).collect();
+        let large = |it: &LargeOutput| {
+            let LargeOutput { at, id, skip, pieces } = it;
+            Large { at: *at, id: *id, skip: *skip, bytes: sum(pieces) }
+        };
+        let large = output.iter().map(large).collect();
         send(&Message::Worker(Worker { worker, bytes, output: large }), &[])?;
-        let pieces = pieces.iter().map(|it| &it[..]);
-        for piece in pieces.chain(output.iter().flat_map(|it| &it.1).map(|it| &it[..])) {
+        for piece in pieces {
             channel.send_bytes(piece, left()).map_err(broken(DOING))?;
+        }
+        for it in output {
+            send_pieces(channel, &it.pieces, left()).map_err(broken(DOING))?;
         }
     }
     send(&Message::Thaw, &[])?;

@@ -7,7 +7,7 @@
 //!  │ ◄───────────────────── Sockets (several) │  what is listened on
 //!  │ Prepared ──────────────────────────────► │  workers stand, inert
 //!  │ ◄──────────────────────────── Learnt     │  endpoints, health
-//!  │ ◄─────────── Ahead, Received (several)   │  descriptors; the old one still serves
+//!  │ ◄─── Ahead, Received, Output (several)   │  descriptors, what rests; the old one serves
 //!  │                                          │  all workers are held
 //!  │ ◄──────── Frozen, Ahead, Worker, Thaw    │  values
 //!  │ Thawed ────────────────────────────────► │  inert, and checked
@@ -31,7 +31,7 @@ use crate::{
 pub const FORMATS: &[u16] = &[1];
 
 /// Names of the messages by the first byte of each, which is the place of its variant.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 16] = [
     "hello",
     "welcome",
     "sockets",
@@ -47,6 +47,7 @@ pub const KINDS: [&str; 15] = [
     "commit",
     "last words",
     "stop",
+    "output",
 ];
 
 /// A message; see [`KINDS`].
@@ -83,6 +84,8 @@ pub(super) enum Message {
     /// The predecessor was told to stop when it owned nothing any more: what is in flight is to get
     /// so many milliseconds.
     Stop(u64),
+    /// Output of a connection; its bytes follow the message.
+    Output(OutputAhead),
 }
 
 /// Who the successor is.
@@ -148,9 +151,33 @@ pub(super) struct Worker {
     pub(super) worker: u32,
     /// So many bytes follow the message: postcard of `FrozenWorker`.
     pub(super) bytes: u64,
-    /// Large output that is left out there and follows after it, in order: position among the
-    /// connections there, and bytes.
-    pub(super) output: Vec<(u32, u64)>,
+    /// Large output that is left out there and follows after it, in order.
+    pub(super) output: Vec<Large>,
+}
+
+/// Large output of a connection.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Large {
+    /// Position among the connections of the snapshot.
+    pub(super) at: u32,
+    /// Index and generation of the connection.
+    pub(super) id: (u32, u32),
+    /// What of the output that was passed ahead is sent by now; the rest of that stands in front.
+    /// `None` if none of it is of use.
+    pub(super) skip: Option<u64>,
+    /// So many bytes follow.
+    pub(super) bytes: u64,
+}
+
+/// Large output of a connection, before all workers are held.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct OutputAhead {
+    /// The worker.
+    pub(super) worker: u32,
+    /// Index and generation of the connection.
+    pub(super) id: (u32, u32),
+    /// So many bytes follow the message.
+    pub(super) bytes: u64,
 }
 
 /// When the workers were ordered to be held, and what they have.
@@ -215,12 +242,13 @@ mod tests {
             Message::Ahead(Ahead::default()),
             Message::Received,
             Message::Frozen(FrozenAt { at: 0, workers: Vec::new() }),
-            Message::Worker(Worker { worker: 5, bytes: 7, output: vec![(1, 9)] }),
+            Message::Worker(Worker { worker: 5, bytes: 7, output: Vec::new() }),
             Message::Thaw,
             Message::Thawed(Counts::default()),
             Message::Commit,
             Message::LastWords(Box::default()),
             Message::Stop(0),
+            Message::Output(OutputAhead::default()),
         ];
         assert_eq!(messages.len(), KINDS.len());
         let bytes = messages.map(|it| postcard::to_stdvec(&it).unwrap());
@@ -228,7 +256,7 @@ mod tests {
             assert_eq!(usize::from(bytes[0]), place, "{}", KINDS[place]);
         }
         assert_eq!(bytes[0], b"\0\x02\x01\x02\x031.0\x01\x03\x01\x01a\x02\x04\x05");
-        assert_eq!(bytes[9], b"\x09\x05\x07\x01\x01\x09");
+        assert_eq!(bytes[9], b"\x09\x05\x07\x00");
         for empty in ["prepared", "received", "thaw", "commit"] {
             let place = KINDS.iter().position(|it| *it == empty).unwrap();
             assert_eq!(bytes[place].len(), 1, "{empty}");

@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 use super::{
     channel::{Channel, ChannelError},
     message::{
-        Ahead, Counts, FORMATS, FrozenAt, Hello, LastWords, Message, SocketName, Welcome, Worker,
+        Ahead, Counts, FORMATS, FrozenAt, Hello, Large, LastWords, Message, OutputAhead,
+        SocketName, Welcome, Worker,
     },
     owner::{Event, Owner, Successor as State},
     report::micros,
@@ -270,6 +271,8 @@ struct Taking<'a> {
     frozen_at: Time,
     counts: Counts,
     state: State,
+    /// Large output that came ahead, by old worker and connection.
+    output: FxHashMap<(u32, (u32, u32)), Bytes>,
     /// Kept to be wiped after the commit.
     thawed: Vec<Zeroizing<Vec<u8>>>,
 }
@@ -288,6 +291,7 @@ impl<'a> Taking<'a> {
             frozen_at: Time::default(),
             counts: Counts::default(),
             state: State::Waiting,
+            output: FxHashMap::default(),
             thawed: Vec::new(),
         }
     }
@@ -317,13 +321,13 @@ impl<'a> Taking<'a> {
                     self.frozen_at = Time::from_micros(at);
                     plan = Arc::new(Plan::new(self.places.clone(), workers, self.held.len()));
                 }
+                Message::Output(OutputAhead { worker, id, bytes }) => {
+                    let bytes = receive_shared(channel, bytes)?;
+                    self.output.insert((worker, id), bytes);
+                }
                 Message::Worker(Worker { worker, bytes, output }) => {
                     let state = channel.receive_bytes(bytes, STEP_WAIT)?;
-                    let output = output.into_iter().map(|(at, bytes)| {
-                        // It goes on as the connection's own.
-                        let mut bytes = channel.receive_bytes(bytes, STEP_WAIT)?;
-                        Ok((at, Bytes::from(std::mem::take(&mut *bytes))))
-                    });
+                    let output = output.into_iter().map(|it| self.receive_output(worker, it));
                     let output = output.collect::<Result<_, ChannelError>>()?;
                     self.thaw(worker, state, output, &plan, &thawed)?;
                     given += 1;
@@ -363,6 +367,24 @@ impl<'a> Taking<'a> {
         Ok(())
     }
 
+    /// The large output of a connection that is pending now.
+    fn receive_output(&self, worker: u32, large: Large) -> Result<(u32, Vec<Bytes>), ChannelError> {
+        let Large { at, id, skip, bytes } = large;
+        let mut pieces = Vec::new();
+        if let Some(skip) = skip {
+            let ahead = self.output.get(&(worker, id)).ok_or(ChannelError::Malformed)?;
+            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+            if skip > ahead.len() {
+                return Err(ChannelError::Malformed);
+            }
+            pieces.push(ahead.slice(skip..));
+        }
+        if bytes > 0 {
+            pieces.push(receive_shared(&self.successor.channel, bytes)?);
+        }
+        Ok((at, pieces))
+    }
+
     /// Keeps descriptors, and lets the heir of their worker make connections of those whose values
     /// came along.
     fn take_ahead(&mut self, ahead: Ahead, descriptors: Vec<OwnedFd>) -> Result<(), TakeError> {
@@ -397,7 +419,7 @@ impl<'a> Taking<'a> {
         &mut self,
         worker: u32,
         state: Zeroizing<Vec<u8>>,
-        output: Vec<(u32, Bytes)>,
+        output: Vec<(u32, Vec<Bytes>)>,
         plan: &Arc<Plan>,
         thawed: &std::sync::mpsc::Sender<Thawed>,
     ) -> Result<(), TakeError> {
@@ -416,6 +438,12 @@ impl<'a> Taking<'a> {
         });
         Ok(())
     }
+}
+
+/// Bytes that go on as a connection's own.
+fn receive_shared(channel: &Channel, bytes: u64) -> Result<Bytes, ChannelError> {
+    let mut bytes = channel.receive_bytes(bytes, STEP_WAIT)?;
+    Ok(Bytes::from(std::mem::take(&mut *bytes)))
 }
 
 fn channel_of_results() -> (std::sync::mpsc::Sender<Thawed>, std::sync::mpsc::Receiver<Thawed>) {

@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn each_step_is_a_message_and_each_message_before_the_commit_is_a_step() {
         let mut kinds = hangu::swap::KINDS.to_vec();
-        kinds.retain(|it| !["refused", "commit", "last words", "stop"].contains(it));
+        kinds.retain(|it| !["refused", "commit", "last words", "stop", "output"].contains(it));
         kinds.sort_unstable();
         let mut steps = STEPS.to_vec();
         steps.sort_unstable();

@@ -68,16 +68,36 @@ impl Frame {
         let mut message = vec![0; u32::from_le_bytes([a, b, c, d]) as usize];
         stream.read_exact(&mut message)?;
         let mut frame = Self { message, announced: Vec::new(), descriptors };
-        if frame.kind() == "worker" {
-            frame.announced = vec![0; number(&frame.message[WORKER_BYTES..])];
-            stream.read_exact(&mut frame.announced)?;
-        }
+        frame.announced = vec![0; frame.announces()];
+        stream.read_exact(&mut frame.announced)?;
         Ok(Some(frame))
     }
 
-    /// Leaves half of what is announced, and says so.
+    /// How many bytes follow the message.
+    fn announces(&self) -> usize {
+        let mut numbers = Numbers(self.message.get(1..).unwrap_or_default());
+        match self.kind() {
+            // Of which worker, and of which connection.
+            "output" => numbers.nth(3).expect("a length"),
+            "worker" => {
+                let state = numbers.nth(1).expect("a length");
+                let outputs = numbers.next().expect("a number of outputs");
+                (0..outputs).fold(state, |sum, _| {
+                    // Position, name, and whether something of what came ahead is left out.
+                    if numbers.nth(3) == Some(1) {
+                        numbers.next();
+                    }
+                    sum + numbers.next().expect("a length")
+                })
+            }
+            _ => 0,
+        }
+    }
+
+    /// Leaves half of the state of a worker, and says so.
     pub(crate) fn halve(&mut self) {
-        self.announced.truncate(self.announced.len() / 2);
+        let state = Numbers(&self.message[1..]).nth(1).expect("a length");
+        self.announced.truncate(state / 2);
         self.message.truncate(WORKER_BYTES);
         let mut left = self.announced.len();
         while left >= 0x80 {
@@ -85,6 +105,8 @@ impl Frame {
             left >>= 7;
         }
         self.message.push(left as u8);
+        // No large output.
+        self.message.push(0);
     }
 
     /// Writes it.
@@ -111,8 +133,16 @@ impl Frame {
 /// Kind and number of the worker; there are less than 128.
 const WORKER_BYTES: usize = 2;
 
-/// A number, seven bits a byte, the lowest first.
-fn number(bytes: &[u8]) -> usize {
-    let digits = bytes.iter().position(|it| *it < 0x80).expect("an end") + 1;
-    bytes[..digits].iter().rev().fold(0, |sum, it| sum << 7 | usize::from(it & 0x7f))
+/// Numbers one after the other, seven bits a byte, the lowest first.
+struct Numbers<'a>(&'a [u8]);
+
+impl Iterator for Numbers<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let digits = self.0.iter().position(|it| *it < 0x80)? + 1;
+        let (number, rest) = self.0.split_at(digits);
+        self.0 = rest;
+        Some(number.iter().rev().fold(0, |sum, it| sum << 7 | usize::from(it & 0x7f)))
+    }
 }
