@@ -150,6 +150,8 @@ pub struct Scratch {
     pub frame_head: Bytes,
     /// The payload of a large RPC frame that an event borrows.
     pub segments: Vec<Bytes>,
+    /// What is known of the heads of RPC frames.
+    pub forms: crate::rpc::Forms,
 }
 
 /// Which side of the connection a codec plays.

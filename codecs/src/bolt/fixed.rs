@@ -1,8 +1,7 @@
 //! The fixed part of a frame; the tables stand in the module's documentation.
 
 use bytes::BytesMut;
-use nom::number::complete::{be_i16, be_i32, be_u8, be_u16, be_u32};
-use nom::{IResult, Parser};
+use nom::{Mode, OutputMode, PResult, Parser};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -105,8 +104,8 @@ impl Fixed {
     pub fn read(input: &[u8]) -> Result<Option<Self>, Error> {
         let begun = match input.first() {
             None => return Ok(None),
-            Some(1) => first::<V1_BEGIN, _>(input, v1),
-            Some(2) => first::<V2_BEGIN, _>(input, v2),
+            Some(1) => first::<V1_BEGIN, _>(input, v1()),
+            Some(2) => first::<V2_BEGIN, _>(input, v2()),
             Some(_) => return Err(PROTOCOL_CODE),
         };
         let Some((begin, rest)) = begun else { return Ok(None) };
@@ -115,8 +114,8 @@ impl Fixed {
             version => version,
         };
         let rest = match begin.kind {
-            RESPONSE => first::<RESPONSE_REST, _>(rest, end_of_response),
-            REQUEST | ONEWAY => first::<REQUEST_REST, _>(rest, end_of_request),
+            RESPONSE => first::<RESPONSE_REST, _>(rest, end_of_response()),
+            REQUEST | ONEWAY => first::<REQUEST_REST, _>(rest, end_of_request()),
             _ => return Err(TYPE),
         };
         let command = begin.command;
@@ -292,45 +291,64 @@ const V2_BEGIN: usize = 12;
 const REQUEST_REST: usize = 12;
 const RESPONSE_REST: usize = 10;
 
-/// Too few bytes are the only way in which these fail.
-type Parsed<'a, T> = IResult<&'a [u8], T, ()>;
+/// A number, the most significant byte first. Nom's own parsers of numbers loop over the bytes and
+/// are called one by one; with these a fixed part becomes a few loads.
+struct Number<const N: usize, T>(fn([u8; N]) -> T);
 
-#[inline(always)]
-fn v1(input: &[u8]) -> Parsed<'_, Begin> {
-    (be_u8, be_u8, be_u16, be_u8, be_u32, be_u8)
-        .map(|(_, kind, command, command_version, id, codec)| Begin {
-            version: Version::V1,
-            kind,
-            command,
-            command_version,
-            id,
-            codec,
-        })
-        .parse(input)
+const U8: Number<1, u8> = Number(u8::from_be_bytes);
+const U16: Number<2, u16> = Number(u16::from_be_bytes);
+const U32: Number<4, u32> = Number(u32::from_be_bytes);
+const I16: Number<2, i16> = Number(i16::from_be_bytes);
+const I32: Number<4, i32> = Number(i32::from_be_bytes);
+
+impl<'a, const N: usize, T> Parser<&'a [u8]> for Number<N, T> {
+    type Output = T;
+    type Error = ();
+
+    /// Too few bytes are the only way in which it fails.
+    #[inline(always)]
+    fn process<M: OutputMode>(&mut self, input: &'a [u8]) -> PResult<M, &'a [u8], T, ()> {
+        match input.split_first_chunk() {
+            Some((bytes, rest)) => Ok((rest, M::Output::bind(|| (self.0)(*bytes)))),
+            None => Err(nom::Err::Error(M::Error::bind(|| ()))),
+        }
+    }
 }
 
 #[inline(always)]
-fn v2(input: &[u8]) -> Parsed<'_, Begin> {
-    (be_u8, be_u8, be_u8, be_u16, be_u8, be_u32, be_u8, be_u8)
-        .map(|(_, minor, kind, command, command_version, id, codec, switches)| Begin {
+fn v1<'a>() -> impl Parser<&'a [u8], Output = Begin, Error = ()> {
+    (U8, U8, U16, U8, U32, U8).map(|(_, kind, command, command_version, id, codec)| Begin {
+        version: Version::V1,
+        kind,
+        command,
+        command_version,
+        id,
+        codec,
+    })
+}
+
+#[inline(always)]
+fn v2<'a>() -> impl Parser<&'a [u8], Output = Begin, Error = ()> {
+    (U8, U8, U8, U16, U8, U32, U8, U8).map(
+        |(_, minor, kind, command, command_version, id, codec, switches)| Begin {
             version: Version::V2 { minor, switches },
             kind,
             command,
             command_version,
             id,
             codec,
-        })
-        .parse(input)
+        },
+    )
 }
 
 #[inline(always)]
-fn end_of_request(input: &[u8]) -> Parsed<'_, Rest> {
-    (be_i32.map(Word::Timeout), be_i16, be_i16, be_i32).map(rest).parse(input)
+fn end_of_request<'a>() -> impl Parser<&'a [u8], Output = Rest, Error = ()> {
+    (I32.map(Word::Timeout), I16, I16, I32).map(rest)
 }
 
 #[inline(always)]
-fn end_of_response(input: &[u8]) -> Parsed<'_, Rest> {
-    (be_u16.map(Word::Status), be_i16, be_i16, be_i32).map(rest).parse(input)
+fn end_of_response<'a>() -> impl Parser<&'a [u8], Output = Rest, Error = ()> {
+    (U16.map(Word::Status), I16, I16, I32).map(rest)
 }
 
 #[inline(always)]
@@ -341,12 +359,12 @@ fn rest((word, class_bytes, header_bytes, content_bytes): (Word, i16, i16, i32))
 /// Parses the first `N` bytes, if there are so many: one look at the length instead of one for
 /// each number. The parser takes them all.
 #[inline(always)]
-fn first<const N: usize, T>(
-    input: &[u8],
-    parse: impl Fn(&[u8]) -> Parsed<'_, T>,
-) -> Option<(T, &[u8])> {
+fn first<'a, const N: usize, T>(
+    input: &'a [u8],
+    mut parser: impl Parser<&'a [u8], Output = T, Error = ()>,
+) -> Option<(T, &'a [u8])> {
     let (first, after) = input.split_first_chunk::<N>()?;
-    let (_, parsed) = parse(first).ok()?;
+    let (_, parsed) = parser.parse(first).ok()?;
     Some((parsed, after))
 }
 

@@ -48,12 +48,14 @@ use crate::rpc::Rpc;
 use crate::{Codec, Frozen, Limits, Protocol, Role, RpcHead, RpcPayload, ThawError, Time};
 
 mod fixed;
+mod form;
 mod frame;
 mod header;
 pub mod status;
 mod wire;
 
 pub use fixed::{FIXED_BYTES_MAX, Fixed, Kind, SWITCH_CRC, Version};
+pub use form::Forms;
 pub use frame::{Frame, Header};
 pub use header::{Field, field};
 pub use wire::{Bolt, Shape};
@@ -115,7 +117,7 @@ fn thaw(frozen: &Frozen, limits: &Limits, now: Time) -> Result<Box<dyn Codec>, T
 
 fn rpc_head<'a>(head: &'a [u8], payload: RpcPayload<'a>) -> Option<RpcHead<'a>> {
     // The limits were held when the frame came.
-    Bolt::head(head, payload, None, usize::MAX).ok()
+    Bolt::head(head, payload, None, usize::MAX, &mut crate::rpc::Forms::default()).ok()
 }
 
 #[cfg(test)]

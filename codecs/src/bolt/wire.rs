@@ -9,7 +9,7 @@ use super::fixed::{Fixed, Kind, ONEWAY, Places, Version};
 use super::{NAME, header, status};
 use crate::codec::Fault;
 use crate::message::{FieldPlace, RpcOutcome, RpcTrace};
-use crate::rpc::{FrameKind, Prefix, Wire, Written, malformed};
+use crate::rpc::{Forms, FrameKind, Prefix, Wire, Written, malformed};
 use crate::{EncodeError, Error, Fields, RpcChecksum, RpcHead, RpcPayload, Status, hessian2};
 
 /// The byte layout of Bolt.
@@ -66,22 +66,30 @@ impl Wire for Bolt {
         payload: RpcPayload<'a>,
         checksum: Option<RpcChecksum>,
         fields_max: usize,
+        forms: &mut Forms,
     ) -> Result<RpcHead<'a>, Error> {
         // The prefix was read before, so the places are enough.
         let Some(begin) = begin(head) else { return Err(HEAD) };
-        let Some(found) = find(begin.block, fields_max)? else {
-            return opaque(head, payload, checksum, &begin);
+        let known = forms.bolt.find(begin.block, fields_max);
+        let found = match known {
+            Some(found) => found,
+            None => match walk(begin.block, fields_max, &mut forms.bolt)? {
+                Some(found) => found,
+                None => return opaque(head, payload, checksum, &begin),
+            },
         };
         let fields = header::fields(begin.block);
+        let value = |place: FieldPlace| Some(fields.at(place)).filter(|it| !it.is_empty());
         let (two_way, said) = match begin.word {
             Word::Request(said) => (true, said),
             Word::Oneway(said) => (false, said),
             Word::Response(status) => {
-                let outcome = outcome(status, found.is_error);
+                let is_error = fields.at(found.error) == b"true";
+                let outcome = outcome(status, is_error);
                 return Ok(RpcHead { outcome, fields, ..bare(head, payload, checksum) });
             }
         };
-        let method = match found.method {
+        let method = match value(found.method) {
             Some(method) => method,
             None if begin.is_hessian2_request() => {
                 hessian2::sofa_method(first(payload)).unwrap_or_default()
@@ -90,9 +98,12 @@ impl Wire for Bolt {
         };
         Ok(RpcHead {
             two_way,
-            service: found.target_service.or(found.service).unwrap_or_default(),
+            service: value(found.target_service).or(value(found.service)).unwrap_or_default(),
             method,
-            timeout: smallest(milliseconds(said), found.deadline),
+            timeout: smallest(
+                milliseconds(said),
+                value(found.deadline).and_then(parse_milliseconds),
+            ),
             timeout_in_fields: found.names_deadline,
             fields,
             trace: found.trace(begin.block),
@@ -146,18 +157,24 @@ impl Wire for Bolt {
         let places = Places::of_response(frame.head).ok_or(unfit)?;
         let content_bytes = content_bytes(frame)?;
         let start = output.len();
-        match shape.version {
-            Version::V1 if !places.is_v2 => output.extend_from_slice(frame.head),
+        let places = match shape.version {
+            Version::V1 if !places.is_v2 => {
+                output.extend_from_slice(frame.head);
+                places
+            }
             Version::V2 { minor, switches } if places.is_v2 => {
                 output.extend_from_slice(frame.head);
                 let head = output.get_mut(start..).ok_or(unfit)?;
                 put(head, 1, [minor]);
                 put(head, 11, [switches]);
+                places
             }
-            version => write_in_version(frame.head, version, output).ok_or(unfit)?,
-        }
+            version => {
+                write_in_version(frame.head, version, output).ok_or(unfit)?;
+                Places::of_response(output.get(start..).ok_or(unfit)?).ok_or(unfit)?
+            }
+        };
         let head = output.get_mut(start..).ok_or(unfit)?;
-        let places = Places::of_response(head).ok_or(unfit)?;
         put(head, places.id, wire_id(id).to_be_bytes());
         put(head, places.lengths + 4, content_bytes.to_be_bytes());
         let status = head.get(places.word..).and_then(|it| it.first_chunk()).ok_or(unfit)?;
@@ -190,22 +207,22 @@ impl Wire for Bolt {
     }
 }
 
-/// What one walk over the header fields finds. Where a name stands twice the last one counts, as
-/// in the maps of the Java peers.
-#[derive(Default)]
-struct Found<'a> {
-    target_service: Option<&'a [u8]>,
-    service: Option<&'a [u8]>,
-    method: Option<&'a [u8]>,
-    deadline: Option<Duration>,
+/// What one walk over the header fields finds: where the values stand that count. Where a name
+/// stands twice the last one counts, as in the maps of the Java peers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    target_service: FieldPlace,
+    service: FieldPlace,
+    method: FieldPlace,
+    deadline: FieldPlace,
     names_deadline: bool,
-    is_error: bool,
+    error: FieldPlace,
     trace: RpcTrace,
     app: FieldPlace,
     new_trace: FieldPlace,
 }
 
-impl Found<'_> {
+impl Found {
     /// Whose call it is. `app` is what SOFA-RPC calls itself; a tracer knows better. Peers since
     /// SOFA-RPC 5.1.0 may say ids in one text, `tcid=…&spid=…`.
     #[inline]
@@ -238,8 +255,8 @@ fn member(text: &[u8], name: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// Walks the header fields. `None`: the header is no list of fields.
-#[inline(always)]
-fn find(block: &[u8], fields_max: usize) -> Result<Option<Found<'_>>, Error> {
+#[inline]
+fn walk(block: &[u8], fields_max: usize, forms: &mut super::Forms) -> Result<Option<Found>, Error> {
     let (mut found, mut rest, mut count) = (Found::default(), block, 0_usize);
     while !rest.is_empty() {
         let Some((field, after)) = header::field(rest) else { return Ok(None) };
@@ -248,20 +265,19 @@ fn find(block: &[u8], fields_max: usize) -> Result<Option<Found<'_>>, Error> {
             return Err(TOO_MANY_FIELDS);
         }
         let (Some(name), Some(value)) = (field.name, field.value) else { continue };
-        let is_there = || (!value.is_empty()).then_some(value);
         let place = || FieldPlace::ending_at(block.len() - after.len(), value.len());
         match name.len() {
             3 if name == APP => found.app = place(),
-            7 if name == SERVICE => found.service = is_there(),
+            7 if name == SERVICE => found.service = place(),
             20 if name == TARGET_APP => found.trace.target_app = place(),
-            21 if name == METHOD => found.method = is_there(),
+            21 if name == METHOD => found.method = place(),
             21 if name == NEW_TRACE => found.new_trace = place(),
-            24 if name == TARGET_SERVICE => found.target_service = is_there(),
-            24 if name == RESPONSE_ERROR => found.is_error = value == b"true",
+            24 if name == TARGET_SERVICE => found.target_service = place(),
+            24 if name == RESPONSE_ERROR => found.error = place(),
             27 if name == super::FIELD_RPC_ID => found.trace.span_id = place(),
             29 if name == super::FIELD_TRACE_ID => found.trace.trace_id = place(),
             30 if name == DEADLINE => {
-                found.deadline = parse_milliseconds(value);
+                found.deadline = place();
                 found.names_deadline = true;
             }
             31 if name == CALLER_APP => found.trace.caller_app = place(),
@@ -269,6 +285,7 @@ fn find(block: &[u8], fields_max: usize) -> Result<Option<Found<'_>>, Error> {
             _ => {}
         }
     }
+    forms.learn(block, count, &found);
     Ok(Some(found))
 }
 

@@ -52,7 +52,7 @@ mod wire;
 
 pub use limits::Limits;
 pub(crate) use state::SNAPSHOTS;
-pub use wire::{FrameKind, Prefix, Wire, Written};
+pub use wire::{Forms, FrameKind, Prefix, Wire, Written};
 
 use client::{Answered, Call, Client, GivenUp};
 use gather::{Gather, Gathered};
@@ -428,7 +428,8 @@ impl<W: Wire> Codec for Rpc<W> {
                 (stream, gather.prefix.kind, checksum, &scratch.frame_head[..], payload)
             }
         };
-        let frame = match W::head(head, payload, checksum, self.limits.fields_max) {
+        let fields_max = self.limits.fields_max;
+        let frame = match W::head(head, payload, checksum, fields_max, &mut scratch.forms) {
             Ok(frame) => frame,
             Err(error) => return Err(self.fail(error)),
         };

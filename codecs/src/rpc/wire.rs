@@ -29,7 +29,7 @@ pub trait Wire: 'static {
     /// The bytes begin no frame of this protocol.
     fn prefix(input: &[u8]) -> Result<Option<Prefix<Self::Shape>>, Error>;
 
-    /// Reads a whole head; walks the fields once.
+    /// Reads a whole head; walks the fields once, or not at all if their form is known.
     ///
     /// # Errors
     /// The head cannot be read, or has more than `fields_max` fields.
@@ -38,6 +38,7 @@ pub trait Wire: 'static {
         payload: RpcPayload<'a>,
         checksum: Option<RpcChecksum>,
         fields_max: usize,
+        forms: &mut Forms,
     ) -> Result<RpcHead<'a>, Error>;
 
     /// Appends the head of a request under another id, with no timeout larger than what
@@ -75,6 +76,13 @@ pub trait Wire: 'static {
 
     /// Appends the whole answer to a heartbeat of that id and shape.
     fn write_heartbeat_answer(id: u64, shape: Self::Shape, output: &mut BytesMut);
+}
+
+/// What wires have learnt of the heads that a thread reads: nothing that an event depends on.
+#[derive(Debug, Default)]
+pub struct Forms {
+    /// Of Bolt.
+    pub(crate) bolt: crate::bolt::Forms,
 }
 
 /// A head that was written.

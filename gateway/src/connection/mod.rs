@@ -267,7 +267,8 @@ impl Connection {
         self.touch();
         let index = stream.slot as usize;
         if self.exchanges.len() <= index {
-            self.exchanges.resize(index.saturating_add(1), None);
+            let places = index.saturating_add(1).next_power_of_two();
+            self.exchanges.resize(places, None);
         }
         if let Some(slot) = self.exchanges.get_mut(index) {
             *slot = Some(StreamSlot { generation: stream.generation, exchange });

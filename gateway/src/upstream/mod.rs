@@ -90,10 +90,10 @@ impl Pool {
     }
 
     fn next_shared(&mut self) -> Option<ConnectionId> {
-        if self.shared.is_empty() {
-            return None;
+        self.next_shared += 1;
+        if self.next_shared >= self.shared.len() {
+            self.next_shared = 0;
         }
-        self.next_shared = (self.next_shared + 1) % self.shared.len();
         self.shared.get(self.next_shared).copied()
     }
 
