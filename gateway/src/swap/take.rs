@@ -6,7 +6,11 @@ use std::{
     net::{TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
-    sync::{Arc, mpsc::channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::channel,
+    },
     time::Duration,
 };
 
@@ -190,14 +194,22 @@ impl Successor {
         }
         let (frozen_at, counts) = (taking.frozen_at, taking.counts);
         let committed = clock::now();
-        held.iter().for_each(|it| it.order(Core::begin_thawed));
+        let began = Arc::new(AtomicU64::new(u64::MAX));
+        for worker in &held {
+            let began = Arc::clone(&began);
+            worker.order(move |core| {
+                core.begin_thawed();
+                began.fetch_min(clock::now().as_micros(), Ordering::Relaxed);
+            });
+        }
         for worker in &held {
             // All is this process's now: a worker that is late has begun all the same.
             if worker.answer(STEP_WAIT).is_err() {
                 tracing::error!("a worker has not begun within {} s", STEP_WAIT.as_secs());
             }
         }
-        let pause = frozen_at.since(clock::now());
+        let began = Time::from_micros(began.load(Ordering::Relaxed)).min(clock::now());
+        let pause = frozen_at.since(began);
         drop(held);
         gateway.handle().listen_everywhere();
         let Counts { connections, exchanges } = counts;
