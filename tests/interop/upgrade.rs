@@ -239,6 +239,23 @@ fn a_connection_of_a_listener_that_is_gone_gets_its_answer_before_the_swap() {
     });
 }
 
+/// Orders an upgrade, and does something before the new program becomes the gateway; says how the
+/// upgrade went.
+fn upgrade_meanwhile(gateway: &mut Running, meanwhile: impl FnOnce(&mut Running)) -> (i32, String) {
+    let (program, go) = late_program(gateway);
+    let (admin, program) = (admin_of(gateway), program.display().to_string());
+    std::thread::scope(|scope| {
+        let upgrade = ["upgrade", "--admin", &admin, "--binary", &program];
+        let upgrade = scope.spawn(move || hangu(&upgrade));
+        wait::until("the upgrade has begun", || {
+            ask(gateway.admin, "/upgrade").text().contains("old_pid")
+        });
+        meanwhile(gateway);
+        fs::write(&go, "").expect("a file");
+        upgrade.join().expect("no panic")
+    })
+}
+
 /// A program that becomes the gateway when a file is there.
 fn late_program(gateway: &Running) -> (std::path::PathBuf, std::path::PathBuf) {
     let go = gateway.directory.0.join("go");
@@ -293,21 +310,11 @@ fn a_stop_while_a_successor_prepares_ends_the_gateway() {
     let (mut gateway, _upstream) = with_upstream("upgrade-then-stop", |it| {
         it["drain_delay"] = json!("1s");
     });
-    let admin = admin_of(&gateway);
-    let (program, go) = late_program(&gateway);
-    let program = program.display().to_string();
-    std::thread::scope(|scope| {
-        let upgrade = ["upgrade", "--admin", &admin, "--binary", &program];
-        let upgrade = scope.spawn(move || hangu(&upgrade));
-        wait::until("the upgrade has begun", || {
-            ask(gateway.admin, "/upgrade").text().contains("old_pid")
-        });
-        signal(&gateway, "TERM");
+    let (code, text) = upgrade_meanwhile(&mut gateway, |gateway| {
+        signal(gateway, "TERM");
         wait::until("it is not ready", || ask(gateway.admin, "/ready").status() == 503);
-        fs::write(&go, "").expect("a file");
-        let (code, text) = upgrade.join().expect("no panic");
-        assert_eq!(code, UNAVAILABLE, "{text}");
     });
+    assert_eq!(code, UNAVAILABLE, "{text}");
     let ended = gateway.process.wait(wait::PATIENCE);
     assert!(ended.success(), "{ended}");
     assert!(std::net::TcpStream::connect(gateway.admin).is_err(), "somebody else serves");
@@ -317,8 +324,6 @@ fn a_stop_while_a_successor_prepares_ends_the_gateway() {
 fn a_configuration_that_changes_while_a_successor_starts_is_taken_over() {
     let (mut gateway, _upstream) = with_upstream("upgrade-and-reload", |_| {});
     let _stopped = stopped(&gateway);
-    let admin = admin_of(&gateway);
-    let (program, go) = late_program(&gateway);
     let mut client = Peer::connect(place_of(&gateway.config()));
     ask_for(&mut client, "/before");
     let mut with_more = gateway.config();
@@ -326,19 +331,11 @@ fn a_configuration_that_changes_while_a_successor_starts_is_taken_over() {
     extra["name"] = json!("extra");
     extra["address"] = json!(format!("127.0.0.1:{}", crate::gateway::free_port()));
     with_more["listeners"].as_array_mut().expect("a list").push(extra.clone());
-    let program = program.display().to_string();
-    std::thread::scope(|scope| {
-        let upgrade = ["upgrade", "--admin", &admin, "--binary", &program];
-        let upgrade = scope.spawn(move || hangu(&upgrade));
-        wait::until("the upgrade has begun", || {
-            ask(gateway.admin, "/upgrade").text().contains("old_pid")
-        });
+    let (code, text) = upgrade_meanwhile(&mut gateway, |gateway| {
         gateway.write(&with_more);
-        assert_eq!(hangu(&["reload", "--admin", &admin]).0, OK);
-        fs::write(&go, "").expect("a file");
-        let (code, text) = upgrade.join().expect("no panic");
-        assert_eq!(code, OK, "{text}");
+        assert_eq!(hangu(&["reload", "--admin", &admin_of(gateway)]).0, OK);
     });
+    assert_eq!(code, OK, "{text}");
     ask_for(&mut client, "/after");
     let extra: SocketAddr = extra["address"].as_str().expect("one").parse().expect("an address");
     ask_for(&mut Peer::connect(extra), "/on-the-new-listener");

@@ -137,6 +137,14 @@ impl Plan {
             bolt: of(Group::Bolt, 32),
             idle_http: 0,
             idle_bolt: 0,
+            is_closed_loop: true,
+            ..self.requests_alone()
+        }
+    }
+
+    /// A short run without swaps, of small requests on lasting connections alone.
+    fn requests_alone(&self) -> Self {
+        Self {
             uploads: 0,
             downloads: 0,
             tunnels: 0,
@@ -144,7 +152,6 @@ impl Plan {
             backlog: 0,
             swaps: 0,
             warm_up: Duration::from_secs(3),
-            is_closed_loop: true,
             ..self.clone()
         }
     }
@@ -152,16 +159,7 @@ impl Plan {
     /// A run that shows whether so many requests a second are kept up with, by all connections that
     /// ask at a fixed rate.
     pub(crate) fn trial_of(&self, per_second: f64) -> Self {
-        let mut plan = Self {
-            uploads: 0,
-            downloads: 0,
-            tunnels: 0,
-            storm_per_second: 0.0,
-            backlog: 0,
-            swaps: 0,
-            warm_up: Duration::from_secs(3),
-            ..self.clone()
-        };
+        let mut plan = self.requests_alone();
         plan.set_rate(per_second);
         plan
     }

@@ -20,7 +20,7 @@ pub struct Forms {
 /// A header without its values.
 #[derive(Clone, Debug, Default)]
 struct Form {
-    /// A header that had it.
+    /// A header that had it, with zeros for its values, which are nobody's business here.
     block: Vec<u8>,
     /// All ones where it has lengths and names, and zeros where it has values.
     mask: Vec<u8>,
@@ -65,7 +65,9 @@ impl Forms {
         while let Some((field, after)) = super::field(rest) {
             let end = block.len() - after.len();
             let value = end - field.value.map_or(0, <[u8]>::len)..end;
-            form.mask.get_mut(value).unwrap_or_default().fill(0);
+            for bytes in [&mut form.mask, &mut form.block] {
+                bytes.get_mut(value.clone()).unwrap_or_default().fill(0);
+            }
             rest = after;
         }
         (form.fields, form.found) = (fields, *found);
@@ -81,7 +83,7 @@ impl Form {
             return false;
         }
         let pairs = block.iter().zip(&self.block).zip(&self.mask);
-        pairs.fold(0, |differs, ((one, other), mask)| differs | ((one ^ other) & mask)) == 0
+        pairs.fold(0, |differs, ((one, kept), mask)| differs | ((one & mask) ^ kept)) == 0
     }
 }
 
@@ -123,6 +125,14 @@ mod tests {
         assert!(!knows(&[("abcdefg", None), ("e", Some(""))]), "the same length");
         assert!(!knows(&[("ab", Some("cd")), ("e", Some("fghi"))]));
         assert!(forms.find(&block(&[("ab", Some("cd")), ("e", Some("fgh"))]), 1).is_none());
+    }
+
+    #[test]
+    fn no_value_is_kept() {
+        let forms = knowing(&block(&[("ab", Some("secret")), ("e", None)]));
+        let kept = forms.forms.iter().flat_map(|it| &it.block);
+        assert!(!kept.copied().collect::<Vec<_>>().windows(6).any(|it| it == b"secret"));
+        assert!(forms.find(&block(&[("ab", Some("public")), ("e", None)]), 2).is_some());
     }
 
     #[test]

@@ -72,7 +72,15 @@ impl Wire for Bolt {
         let Some(begin) = begin(head) else { return Err(HEAD) };
         let known = forms.bolt.find(begin.block, fields_max);
         let found = match known {
-            Some(found) => found,
+            Some(found) => {
+                // What every test and fuzz target that runs with these checks tries.
+                debug_assert_eq!(
+                    walk(begin.block, fields_max, &mut super::Forms::default()),
+                    Ok(Some(found)),
+                    "a form differs from its header"
+                );
+                found
+            }
             None => match walk(begin.block, fields_max, &mut forms.bolt)? {
                 Some(found) => found,
                 None => return opaque(head, payload, checksum, &begin),
@@ -209,7 +217,7 @@ impl Wire for Bolt {
 
 /// What one walk over the header fields finds: where the values stand that count. Where a name
 /// stands twice the last one counts, as in the maps of the Java peers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     target_service: FieldPlace,
     service: FieldPlace,

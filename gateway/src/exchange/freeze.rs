@@ -245,8 +245,8 @@ impl Core {
     }
 
     /// Passes what can be passed ahead of at most `count` connections from this index of the slab
-    /// on, by `send`, which is not called for nothing; but for large output, which the caller is to
-    /// pass.
+    /// on, by `send`, which is not called for nothing; but for large output, at most `output_max`
+    /// bytes of it, which the caller is to pass.
     ///
     /// # Errors
     /// What `send` says.
@@ -254,6 +254,7 @@ impl Core {
         &mut self,
         from: u32,
         count: usize,
+        mut output_max: u64,
         send: impl FnOnce(Ahead<'_>) -> Result<(), E>,
     ) -> Result<PassedAhead, E> {
         self.now = clock::now();
@@ -287,7 +288,10 @@ impl Core {
             if connection.passed == Passed::No {
                 connection.passed = Passed::Descriptor;
             }
-            output.extend(share_large_output(connection).map(|pieces| (id.parts(), pieces)));
+            if let Some(pieces) = share_large_output(connection, output_max) {
+                output_max = output_max.saturating_sub(connection.passed_output.1);
+                output.push((id.parts(), pieces));
+            }
         }
         for id in resting {
             let Some(connection) = self.connections.get_mut(id) else { continue };
@@ -387,12 +391,13 @@ pub struct PassedAhead {
     pub output: Vec<((u32, u32), Vec<Bytes>)>,
 }
 
-/// Shares the output of a connection to be passed ahead, if it is large. A peer that takes it slowly
+/// Shares the output of a connection to be passed ahead, if it is large and no more than
+/// `output_max` bytes. A peer that takes it slowly
 /// will not have taken much of it when all stand still.
-fn share_large_output(connection: &mut Connection) -> Option<Vec<Bytes>> {
+fn share_large_output(connection: &mut Connection, output_max: u64) -> Option<Vec<Bytes>> {
     let bytes = connection.unsent_bytes();
     let Talk::Known { codec, .. } = &mut connection.talk else { return None };
-    if bytes < LARGE_BYTES_MIN {
+    if bytes < LARGE_BYTES_MIN || bytes as u64 > output_max {
         return None;
     }
     codec.output().seal();

@@ -355,7 +355,7 @@ impl Giving<'_> {
                 let unresponsive = |_| Refusal::Unresponsive(HOLD_WAIT.as_millis());
                 worker.answer(HOLD_WAIT).map_err(unresponsive)?;
             }
-            self.learn(&channel)?;
+            self.learn(&channel, PAUSE_MAX)?;
         }
         let frozen = freeze(held)?;
         self.note(&mut watch, &mut report, Phase::Freeze);
@@ -383,16 +383,17 @@ impl Giving<'_> {
     }
 
     /// Tells what was learnt of endpoints; says of which version that is.
-    fn learn(&self, channel: &Channel) -> Result<u64, Refusal> {
+    fn learn(&self, channel: &Channel, wait: Duration) -> Result<u64, Refusal> {
         let version = self.handle.version();
-        self.say(channel, &Message::Learnt(self.handle.learnt()), "sending endpoints")?;
-        expect_received(channel, STEP_WAIT, "waiting for the new process to take the endpoints")?;
+        let learnt = Message::Learnt(self.handle.learnt());
+        channel.send(&learnt, &[], wait).map_err(broken("sending endpoints"))?;
+        expect_received(channel, wait, "waiting for the new process to take the endpoints")?;
         Ok(version)
     }
 
     /// Does the same, and passes what can be passed of connections while the workers serve.
     fn learn_and_pass(&self, channel: &Channel) -> Result<u64, Refusal> {
-        let version = self.learn(channel)?;
+        let version = self.learn(channel, STEP_WAIT)?;
         // Places of endpoints may be others than the last time.
         self.order_all(exchange::Core::forget_values_passed);
         self.pass_ahead(channel)?;
@@ -523,13 +524,14 @@ impl Giving<'_> {
     /// passed once more when all stand still.
     fn pass_ahead(&self, channel: &Channel) -> Result<(), Refusal> {
         const DOING: &str = "passing connections ahead";
+        let mut output_left = OUTPUT_AHEAD_MAX;
         for worker in 0..self.handle.workers() {
             let mut from = Some(0);
             while let Some(index) = from {
                 let (answer, answers) = std::sync::mpsc::channel();
                 let own = channel.again().map_err(broken(DOING))?;
                 self.handle.order(worker, move |core| {
-                    let passed = core.pass_ahead(index, DESCRIPTORS_MAX, |it| {
+                    let passed = core.pass_ahead(index, DESCRIPTORS_MAX, output_left, |it| {
                         let (names, descriptors): (Vec<_>, Vec<_>) =
                             it.descriptors.into_iter().unzip();
                         let ahead = Ahead { worker: worker as u32, names, values: it.values };
@@ -543,7 +545,9 @@ impl Giving<'_> {
                     expect_received(channel, STEP_WAIT, DOING)?;
                 }
                 for (id, pieces) in passed.output {
-                    let ahead = OutputAhead { worker: worker as u32, id, bytes: sum(&pieces) };
+                    let bytes = sum(&pieces);
+                    output_left = output_left.saturating_sub(bytes);
+                    let ahead = OutputAhead { worker: worker as u32, id, bytes };
                     self.say(channel, &Message::Output(ahead), DOING)?;
                     send_pieces(channel, &pieces, STEP_WAIT).map_err(broken(DOING))?;
                 }
@@ -667,6 +671,10 @@ fn offer(channel: &Channel, at: Time, frozen: &[Frozen]) -> Result<Counts, Refus
         _ => Err(Refusal::Broken(WAITING, ChannelError::Malformed)),
     }
 }
+
+/// Output that is passed ahead of a swap, all connections together: both processes have it in
+/// memory for that time. What is beyond it is passed at the freeze.
+const OUTPUT_AHEAD_MAX: u64 = 256 * 1024 * 1024;
 
 /// The new program gets this long to start and to check its configuration. DNS is not part of it.
 const START_WAIT: Duration = Duration::from_secs(30);
