@@ -7,7 +7,7 @@
 use std::os::fd::BorrowedFd;
 
 use bytes::Bytes;
-use hangu_codecs::{Codec, Protocol, Time};
+use hangu_codecs::{Codec, Frozen as FrozenCodec, Protocol, Time};
 use rustc_hash::FxHashMap;
 use zeroize::Zeroizing;
 
@@ -77,7 +77,7 @@ struct Positioned {
 pub struct Ahead<'a> {
     /// Descriptors that it does not have, with the names of their connections.
     pub descriptors: Vec<Descriptor<'a>>,
-    /// Values of connections at rest.
+    /// Values of connections at rest, and outlines of others that are new to it.
     pub values: Vec<FrozenConnection>,
 }
 
@@ -272,6 +272,9 @@ impl Core {
             if rests && connection.passed != Passed::Value {
                 resting.push(*id);
                 values.push(freeze_connection(*id, connection, &positions, self.now));
+            } else if connection.passed == Passed::No {
+                // Its value will be another one, but the other side has a connection to put it in.
+                values.push(freeze_outline(*id, connection, &positions, self.now));
             }
         }
         let all = ids.iter().filter_map(|id| Some((*id, self.connections.get(*id)?)));
@@ -495,6 +498,30 @@ pub(super) fn freeze_connection(
         pooled: positions.pooled(id),
     }
 }
+
+/// What a connection is, without what is under way on it; the state of its codec comes along for
+/// the room that it takes there.
+fn freeze_outline(
+    id: ConnectionId,
+    connection: &Connection,
+    positions: &Positions,
+    now: Time,
+) -> FrozenConnection {
+    let whole = freeze_connection(id, connection, positions, now);
+    let codec = whole.codec.filter(|it| it.state.len() <= OUTLINE_BYTES_MAX);
+    FrozenConnection {
+        codec: codec.map(|it| FrozenCodec { output: Vec::new(), ..it }),
+        state: FrozenState::Open,
+        input: Bytes::new(),
+        streams: Vec::new(),
+        blocked: None,
+        repeatable: None,
+        ..whole
+    }
+}
+
+/// A codec with more state than that, of which most are well below, is not sketched.
+const OUTLINE_BYTES_MAX: usize = 256;
 
 /// How long ago it was, in microseconds.
 fn age(then: Time, now: Time) -> u64 {
