@@ -18,6 +18,8 @@ enum Order {
     ReadLetters,
     /// Do this with the state.
     Do(Box<dyn FnOnce(&mut Core) + Send>),
+    /// Read the letters that are there, then do this.
+    DoAfterLetters(Box<dyn FnOnce(&mut Core) + Send>),
 }
 
 /// The worker's end: see [`Holding::obey`].
@@ -56,6 +58,11 @@ impl Holding {
                     work.read_letter(Letter::Do(order));
                     0
                 }
+                Order::DoAfterLetters(order) => {
+                    let read = read_all(work, letters);
+                    work.read_letter(Letter::Do(order));
+                    read
+                }
             };
             let _ = self.answers.send(read);
         }
@@ -84,6 +91,12 @@ impl Held {
     pub fn order(&self, order: impl FnOnce(&mut Core) + Send + 'static) {
         // A worker that is gone does not answer.
         let _ = self.orders.send(Order::Do(Box::new(order)));
+    }
+
+    /// Lets the worker read its letters and then do something; [`Held::answer`] tells how many
+    /// letters there were.
+    pub fn order_after_letters(&self, order: impl FnOnce(&mut Core) + Send + 'static) {
+        let _ = self.orders.send(Order::DoAfterLetters(Box::new(order)));
     }
 
     /// Lets the worker read its letters; [`Held::answer`] tells how many there were.

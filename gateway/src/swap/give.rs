@@ -347,17 +347,7 @@ impl Giving<'_> {
         self.settle_dials(&taken);
         self.note(&mut watch, &mut report, Phase::Ahead);
         let at = clock::now();
-        let held = self.hold(&taken)?;
-        if self.handle.version() != version {
-            // It never comes to rest, so it is told while nobody can use it.
-            held.iter().for_each(|it| it.order(exchange::Core::forget_values_passed));
-            for worker in &held {
-                let unresponsive = |_| Refusal::Unresponsive(HOLD_WAIT.as_millis());
-                worker.answer(HOLD_WAIT).map_err(unresponsive)?;
-            }
-            self.learn(&channel, PAUSE_MAX)?;
-        }
-        let frozen = freeze(held)?;
+        let frozen = self.freeze(&channel, &taken, version)?;
         self.note(&mut watch, &mut report, Phase::Freeze);
         let owner = Predecessor::Serving.hold();
         let offered = offer(&channel, at, &frozen);
@@ -557,19 +547,31 @@ impl Giving<'_> {
         Ok(())
     }
 
-    /// Lets all workers stand still, with no letter under way and nothing left that cannot move.
-    fn hold(&self, taken: &Taken) -> Result<Vec<Held>, Refusal> {
+    /// Lets all workers stand still, with no letter under way and nothing left that cannot move,
+    /// and write what they have. `version` is that of the endpoints which the new process knows.
+    fn freeze(
+        &self,
+        channel: &Channel,
+        taken: &Taken,
+        version: u64,
+    ) -> Result<Vec<Frozen>, Refusal> {
         let unresponsive = |_| Refusal::Unresponsive(HOLD_WAIT.as_millis());
         let held = self.handle.hold(HOLD_WAIT).map_err(unresponsive)?;
-        for worker in &held {
-            let taken = taken.clone();
-            worker.order(move |core| {
-                core.cut_immovable(&taken);
-            });
+        // As a rule nothing is in the way, and one round is all.
+        let (written, is_settled) = write(&held, taken)?;
+        let is_known = self.handle.version() == version;
+        if is_settled && is_known {
+            return Ok(frozen(held, written));
         }
-        held.iter().try_for_each(|it| it.answer(HOLD_WAIT).map(drop)).map_err(unresponsive)?;
         settle_letters(&held, HOLD_WAIT).map_err(unresponsive)?;
-        Ok(held)
+        if !is_known {
+            // It never comes to rest, so it is told while nobody can use it.
+            held.iter().for_each(|it| it.order(exchange::Core::forget_values_passed));
+            held.iter().try_for_each(|it| it.answer(HOLD_WAIT).map(drop)).map_err(unresponsive)?;
+            self.learn(channel, PAUSE_MAX)?;
+        }
+        let (written, _) = write(&held, taken)?;
+        Ok(frozen(held, written))
     }
 }
 
@@ -604,29 +606,43 @@ fn send_pieces(channel: &Channel, pieces: &[Bytes], wait: Duration) -> Result<()
     pieces.iter().try_for_each(|it| channel.send_bytes(it, end.until(clock::now())))
 }
 
-/// Lets all workers, which are held, write what they have; at once, each on its own core.
-fn freeze(held: Vec<Held>) -> Result<Vec<Frozen>, Refusal> {
-    let mut written = Vec::with_capacity(held.len());
-    for held in &held {
+/// What a worker that is held has, and its connections whose descriptors were not passed ahead.
+type Written = (FrozenBytes, Vec<((u32, u32), RawFd)>);
+
+/// Lets all workers, which are held, read their letters, cut off what cannot move, and write what
+/// they have; at once, each on its own core. Says whether nothing was read and nothing cut off:
+/// else there may be letters now, and what was written may not be all.
+fn write(held: &[Held], taken: &Taken) -> Result<(Vec<Written>, bool), Refusal> {
+    let mut answers = Vec::with_capacity(held.len());
+    for held in held {
         let (write, wrote) = channel();
-        held.order(move |core| {
+        let taken = taken.clone();
+        held.order_after_letters(move |core| {
+            let cut = core.cut_immovable(&taken);
             let state = core.freeze_rest();
             let late = core.late_descriptors();
             let late: Vec<_> = late.map(|(id, it)| (id, it.as_raw_fd())).collect();
-            let _ = write.send((state, late));
+            let _ = write.send((cut, state, late));
         });
-        written.push(wrote);
+        answers.push(wrote);
     }
     let refused = || Refusal::Unresponsive(PAUSE_MAX.as_millis());
     let mut all = Vec::with_capacity(held.len());
-    for (held, wrote) in held.into_iter().zip(written) {
-        held.answer(PAUSE_MAX).map_err(|_| refused())?;
-        let (state, late) = wrote.try_recv().map_err(|_| refused())?;
+    let mut is_settled = true;
+    for (held, wrote) in held.iter().zip(answers) {
+        let read = held.answer(PAUSE_MAX).map_err(|_| refused())?;
+        let (cut, state, late) = wrote.try_recv().map_err(|_| refused())?;
         let state = state
             .map_err(|_| Refusal::Broken("writing a worker's state", ChannelError::Malformed))?;
-        all.push(Frozen { held, state, late });
+        is_settled &= read == 0 && cut == 0;
+        all.push((state, late));
     }
-    Ok(all)
+    Ok((all, is_settled))
+}
+
+fn frozen(held: Vec<Held>, written: Vec<Written>) -> Vec<Frozen> {
+    let all = held.into_iter().zip(written);
+    all.map(|(held, (state, late))| Frozen { held, state, late }).collect()
 }
 
 /// Sends the values of all workers and waits until they are thawed: all of it no longer than
