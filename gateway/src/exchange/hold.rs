@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{Core, Letter, Work};
+use crate::io::Haste;
 
 /// What is done with a worker that is held.
 enum Order {
@@ -49,6 +50,8 @@ pub fn hold() -> (Held, Holding) {
 impl Holding {
     /// Obeys orders until the other end lets go.
     pub fn obey(self, work: &Work, letters: &Receiver<Letter>) {
+        // Nobody else is served by this worker meanwhile.
+        let _haste = Haste::begin();
         // Nobody waits for an answer any more when the other end is gone.
         let _ = self.answers.send(0);
         while let Ok(order) = self.orders.recv() {

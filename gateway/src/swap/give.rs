@@ -35,6 +35,7 @@ use super::{
 use crate::{
     clock,
     exchange::{self, FrozenBytes, Held, LargeOutput, Taken, settle_letters},
+    io::Haste,
     start::Handle,
 };
 
@@ -346,6 +347,7 @@ impl Giving<'_> {
         }
         self.settle_dials(&taken);
         self.note(&mut watch, &mut report, Phase::Ahead);
+        let _haste = Haste::begin();
         let at = clock::now();
         let frozen = self.freeze(&channel, &taken, version)?;
         self.note(&mut watch, &mut report, Phase::Freeze);

@@ -31,6 +31,7 @@ use super::{
 use crate::{
     clock,
     exchange::{self, Core, Held, Places, Plan, heir, settle_letters},
+    io::Haste,
     snapshot::Learnt,
     start::{Gateway, Waiting},
 };
@@ -177,6 +178,7 @@ impl Successor {
     /// See [`TakeError`]: the predecessor goes on, and nothing of its connections was touched.
     pub fn take_over(self, waiting: Waiting) -> Result<Taken, TakeError> {
         let Waiting { gateway, held } = waiting;
+        let _haste = Haste::begin();
         let mut taking = Taking::new(&self, &gateway, &held);
         match taking.run() {
             Ok(()) => {}
