@@ -15,6 +15,8 @@ use super::wire::Found;
 pub struct Forms {
     forms: Vec<Form>,
     missed: u32,
+    /// What is found in a header without fields.
+    nothing: Found,
 }
 
 /// A header without its values.
@@ -32,13 +34,13 @@ impl Forms {
     /// What a walk over the header would find; `None` if its form is not known, or has more fields
     /// than that.
     #[inline(always)]
-    pub(super) fn find(&self, block: &[u8], fields_max: usize) -> Option<Found> {
+    pub(super) fn find(&self, block: &[u8], fields_max: usize) -> Option<&Found> {
         // Most answers have no fields.
         if block.is_empty() {
-            return Some(Found::default());
+            return Some(&self.nothing);
         }
         let form = self.forms.get(block.len() % FORMS)?;
-        (form.fields <= fields_max && form.is_of(block)).then_some(form.found)
+        (form.fields <= fields_max && form.is_of(block)).then_some(&form.found)
     }
 
     /// Keeps the form of a header that was walked: of one in so many, so that headers that are all

@@ -70,21 +70,24 @@ impl Wire for Bolt {
     ) -> Result<RpcHead<'a>, Error> {
         // The prefix was read before, so the places are enough.
         let Some(begin) = begin(head) else { return Err(HEAD) };
-        let known = forms.bolt.find(begin.block, fields_max);
-        let found = match known {
+        let walked;
+        let found = match forms.bolt.find(begin.block, fields_max) {
             Some(found) => {
                 // What every test and fuzz target that runs with these checks tries.
                 debug_assert_eq!(
                     walk(begin.block, fields_max, &mut super::Forms::default()),
-                    Ok(Some(found)),
+                    Ok(Some(*found)),
                     "a form differs from its header"
                 );
                 found
             }
-            None => match walk(begin.block, fields_max, &mut forms.bolt)? {
-                Some(found) => found,
-                None => return opaque(head, payload, checksum, &begin),
-            },
+            None => {
+                walked = walk(begin.block, fields_max, &mut forms.bolt)?;
+                match &walked {
+                    Some(found) => found,
+                    None => return opaque(head, payload, checksum, &begin),
+                }
+            }
         };
         let fields = header::fields(begin.block);
         let value = |place: FieldPlace| Some(fields.at(place)).filter(|it| !it.is_empty());
@@ -336,8 +339,9 @@ fn begin(head: &[u8]) -> Option<Begin<'_>> {
 }
 
 /// A header that is no list of fields: Bolt leaves it to whoever registered the class, so it is
-/// forwarded as it is; but in SOFA's own classes it is an error.
-#[cold]
+/// forwarded as it is; but in SOFA's own classes it is an error. Rare, and yet inlined: a head that
+/// a call may return would stand in memory for it, and be moved from there for all frames.
+#[inline(always)]
 fn opaque<'a>(
     head: &'a [u8],
     payload: RpcPayload<'a>,
