@@ -90,34 +90,27 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// Puts a value in and names it.
+    /// Puts a value in and names it. Inlined, so that a large value is made where it is to stand:
+    /// one that is moved right after it was made is read before its parts have left the processor.
+    #[inline(always)]
     pub fn insert(&mut self, value: T) -> Id<T> {
-        if let Some(index) = self.free.pop()
-            && let Some(place) = self.place_mut(index)
-        {
-            place.value = Some(value);
-            return Id::new(index, place.generation);
-        }
-        let index = u32::try_from(self.places).unwrap_or(u32::MAX);
-        if self.places.is_multiple_of(CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        if let Some(chunk) = self.chunks.last_mut() {
-            chunk.push(Place { generation: 0, value: Some(value) });
-            self.places += 1;
-        }
-        Id::new(index, 0)
+        let index = self.take_free();
+        let Some(place) = self.place_mut(index) else { return Id::new(index, 0) };
+        place.value = Some(value);
+        Id::new(index, place.generation)
     }
 
-    /// Keeps a place, for [`Slab::fill`] or [`Slab::cancel`]. Nothing is there until then.
-    pub fn reserve(&mut self) -> Id<T> {
-        if let Some(index) = self.free.pop()
-            && let Some(place) = self.place_mut(index)
-        {
-            let id = Id::new(index, place.generation);
-            self.reserved += 1;
-            return id;
+    /// The index of a place that is free and not among the free ones any more.
+    #[inline]
+    fn take_free(&mut self) -> u32 {
+        match self.free.pop() {
+            Some(index) => index,
+            None => self.add_place(),
         }
+    }
+
+    #[cold]
+    fn add_place(&mut self) -> u32 {
         let index = u32::try_from(self.places).unwrap_or(u32::MAX);
         if self.places.is_multiple_of(CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
@@ -126,8 +119,15 @@ impl<T> Slab<T> {
             chunk.push(Place { generation: 0, value: None });
             self.places += 1;
         }
+        index
+    }
+
+    /// Keeps a place, for [`Slab::fill`] or [`Slab::cancel`]. Nothing is there until then.
+    pub fn reserve(&mut self) -> Id<T> {
+        let index = self.take_free();
+        let generation = self.place_mut(index).map_or(0, |place| place.generation);
         self.reserved += 1;
-        Id::new(index, 0)
+        Id::new(index, generation)
     }
 
     /// Puts a value into a place that was kept; `None` if it was not.
