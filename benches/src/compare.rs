@@ -1,18 +1,17 @@
 //! The rounds: every proxy in turn, again and again, on one core, with load and backend on another.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::backend::Backend;
+use crate::backend::{Addresses, Backend};
 use crate::idle;
 use crate::load::{Latency, Load};
 use crate::machine::Machine;
 use crate::process;
-use crate::proxy::{Plan, Presence, Programs, Proxy, Role, Running, Upstreams};
+use crate::proxy::{Plan, Presence, Programs, Proxy, Role, Running};
 use crate::workload::{Measure, Pace, Workload};
 
 /// What to compare.
@@ -195,7 +194,7 @@ pub fn hold(
 struct Stage<'a> {
     settings: &'a Settings,
     cores: Cores,
-    upstreams: Upstreams,
+    upstreams: Addresses,
     proxies: Vec<&'static Proxy>,
 }
 
@@ -203,8 +202,8 @@ impl<'a> Stage<'a> {
     fn set(settings: &'a Settings, comparison: &mut Comparison) -> io::Result<Self> {
         process::raise_descriptor_limit()?;
         let cores = Cores::choose(&mut comparison.warnings)?;
-        let backend = Backend::bind(LOOPBACK, LOOPBACK)?;
-        let upstreams = Upstreams { http: backend.http_address()?, bolt: backend.bolt_address()? };
+        let backend = Backend::bind(Addresses::any())?;
+        let upstreams = backend.addresses()?;
         process::pin_thread(cores.load)?;
         // The thread inherits the core. It ends with the process: the bench has nothing to do
         // after it.
@@ -409,6 +408,3 @@ fn compare_idle(
     comparison.idle.extend(all);
     Ok(())
 }
-
-const LOOPBACK: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);

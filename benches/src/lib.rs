@@ -11,6 +11,7 @@
 //! | [`relay`] | the yardsticks: bytes from one socket to another, on epoll and on io_uring |
 //! | [`backend`] | the server behind the proxies |
 //! | [`load`] | the clients in front of them |
+//! | [`http2`] | HTTP/2 of load and backend, on the gateway's codec |
 //! | [`idle`] | clients that say nothing, and the memory that they take |
 //! | [`process`] | a child process on its core: CPU time, memory, end |
 //! | [`compare`] | the rounds |
@@ -26,6 +27,7 @@ pub mod bolt;
 pub mod clock;
 pub mod codecs;
 pub mod compare;
+pub mod http2;
 pub mod idle;
 pub mod load;
 pub mod machine;

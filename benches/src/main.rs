@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use hangu_benches::backend::Backend;
+use hangu_benches::backend::{Addresses, Backend};
 use hangu_benches::compare::{self, Comparison, Missing, Settings};
 use hangu_benches::load::Load;
 use hangu_benches::proxy::{PROXIES, Presence, Programs, Proxy};
@@ -95,6 +95,9 @@ enum Part {
         /// HTTP/1.1: GET /100, /10240 and /1048576 are answered by so many bytes.
         #[arg(long)]
         http: SocketAddr,
+        /// HTTP/2 without TLS: the same, and gRPC calls of /bench.Echo/TIMES.
+        #[arg(long)]
+        http2: SocketAddr,
         /// Bolt v1: each request is answered with its own content.
         #[arg(long)]
         bolt: SocketAddr,
@@ -269,11 +272,13 @@ fn run(part: Part) -> Result<ExitCode, Box<dyn Error>> {
         }
         Part::Hold(arguments) => return hold(arguments),
         Part::Codecs { record } => count_codecs(record.as_deref())?,
-        Part::Backend { http, bolt } => Backend::bind(http, bolt)?.run()?,
+        Part::Backend { http, http2, bolt } => {
+            Backend::bind(Addresses { http, http2, bolt })?.run()?;
+        }
         Part::Load { target, workload, connections, in_flight, rate, seconds } => {
             let mut workload = *workload;
             workload.connections = connections.unwrap_or(workload.connections);
-            if let Protocol::Bolt { .. } = workload.protocol {
+            if !matches!(workload.protocol, Protocol::Http1 { .. }) {
                 workload.in_flight = in_flight.unwrap_or(workload.in_flight);
             }
             let pace = rate.map(|per_second| Pace::Fixed { per_second });

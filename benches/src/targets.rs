@@ -48,6 +48,8 @@ const TARGETS: &[Target] = &[
     cost("bolt-16x32", Proxy("mosn"), 1.0 / 30.0),
     cost("bolt-64x8-20k", Proxy("relay-monoio"), 1.1),
     cost("bolt-64x8-20k", Proxy("mosn"), 0.7),
+    cost("h2-to-http1-8x32", Proxy("haproxy"), 1.0),
+    cost("h2-to-h2-8x32", BestPeer, 0.5),
     Target::Latency { workload: "http1-100b", against: Proxy("nginx") },
     Target::Latency { workload: "http1-100b", against: Proxy("haproxy") },
     Target::Latency { workload: "http1-10k", against: Proxy("nginx") },
@@ -180,7 +182,7 @@ mod tests {
     fn name(against: Against) -> &'static str {
         match against {
             Proxy(name) => name,
-            BestPeer => "nginx",
+            BestPeer => "haproxy",
         }
     }
 }

@@ -44,6 +44,45 @@ pub enum Protocol {
         /// Bytes of content, both ways.
         content_bytes: usize,
     },
+    /// HTTP/2 without TLS, by prior knowledge.
+    Http2 {
+        /// What each stream asks for.
+        asks: Asks,
+        /// What the backend speaks.
+        backend: Version,
+    },
+}
+
+/// What a stream asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// A GET answered by `body_bytes`, one of [`HTTP_BODY_BYTES`].
+    Page {
+        /// Bytes of the response body.
+        body_bytes: usize,
+    },
+    /// A call of gRPC answered with its own message, and with trailers.
+    Grpc {
+        /// Bytes of the message.
+        message_bytes: usize,
+        /// How often it comes back, at most [`GRPC_TIMES_MAX`].
+        times: usize,
+    },
+}
+
+/// What stands before the number in the path of a call.
+pub const GRPC_SERVICE: &str = "/bench.Echo/";
+
+/// The most messages that answer one call.
+pub const GRPC_TIMES_MAX: usize = 1000;
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2
+    Http2,
 }
 
 /// Which of how many routes is asked for.
@@ -100,6 +139,10 @@ pub const WORKLOADS: &[Workload] = &[
     bolt("bolt-64x1", 64, 1, CLOSED_AND_12K),
     bolt("bolt-16x32", 16, 32, CLOSED_AND_12K),
     bolt("bolt-64x8-20k", 64, 8, FIXED_20K),
+    http2("h2-to-http1-8x32", 32, PAGE, Version::Http1, CLOSED_AND_12K),
+    http2("h2-to-h2-8x32", 32, PAGE, Version::Http2, CLOSED_AND_12K),
+    http2("grpc-unary-8x32", 32, grpc(1), Version::Http2, CLOSED_AND_8K),
+    http2("grpc-stream", 1, grpc(GRPC_TIMES_MAX), Version::Http2, CLOSED_AND_100),
     route("routes-first", 0),
     route("routes-last", ROUTES - 1),
     http1("idle-5000", 5_000, HTTP_BODY_BYTES[0], Measure::IdleConnections),
@@ -113,6 +156,7 @@ const CLOSED_AND_12K: Measure = Measure::Requests(&[Pace::Closed, fixed(12_000)]
 const CLOSED_AND_8K: Measure = Measure::Requests(&[Pace::Closed, fixed(8_000)]);
 const CLOSED_AND_4K: Measure = Measure::Requests(&[Pace::Closed, fixed(4_000)]);
 const CLOSED_AND_400: Measure = Measure::Requests(&[Pace::Closed, fixed(400)]);
+const CLOSED_AND_100: Measure = Measure::Requests(&[Pace::Closed, fixed(100)]);
 const FIXED_20K: Measure = Measure::Requests(&[fixed(20_000)]);
 
 /// The row of this name.
@@ -155,6 +199,19 @@ impl Workload {
         let what = match self.protocol {
             Protocol::Http1 { body_bytes } => format!("HTTP/1.1 GET, {} of body", size(body_bytes)),
             Protocol::Bolt { content_bytes } => format!("Bolt v1, {} echoed", size(content_bytes)),
+            Protocol::Http2 { asks, backend } => {
+                let asks = match asks {
+                    Asks::Page { body_bytes } => format!("GET, {} of body", size(body_bytes)),
+                    Asks::Grpc { message_bytes, times } => {
+                        format!("gRPC, {} echoed {times} ×", size(message_bytes))
+                    }
+                };
+                let backend = match backend {
+                    Version::Http1 => "HTTP/1.1",
+                    Version::Http2 => "HTTP/2",
+                };
+                format!("HTTP/2 {asks}, backend {backend}")
+            }
         };
         let route = match self.route {
             Route::Only => String::new(),
@@ -198,6 +255,24 @@ const fn bolt(
 ) -> Workload {
     let protocol = Protocol::Bolt { content_bytes: BOLT_CONTENT_BYTES };
     Workload { name, protocol, route: Route::Only, connections, in_flight, measure }
+}
+
+/// Eight connections: what is compared is many streams on few connections.
+const fn http2(
+    name: &'static str,
+    in_flight: usize,
+    asks: Asks,
+    backend: Version,
+    measure: Measure,
+) -> Workload {
+    let protocol = Protocol::Http2 { asks, backend };
+    Workload { name, protocol, route: Route::Only, connections: 8, in_flight, measure }
+}
+
+const PAGE: Asks = Asks::Page { body_bytes: HTTP_BODY_BYTES[0] };
+
+const fn grpc(times: usize) -> Asks {
+    Asks::Grpc { message_bytes: 100, times }
 }
 
 const fn route(name: &'static str, number: usize) -> Workload {

@@ -91,6 +91,12 @@ pub trait Codec {
     /// Takes no new streams and says so where the protocol has a word for it.
     fn drain(&mut self);
 
+    /// Whether [`Codec::drain`] has begun a goodbye that takes a while, in which requests that were
+    /// under way may still come: the connection is to be kept until it is finished.
+    fn is_parting(&self) -> bool {
+        false
+    }
+
     /// Streams that have not ended.
     fn in_flight(&self) -> usize;
 
@@ -134,6 +140,9 @@ pub enum Note {
     UnknownResponse,
     /// The peer in the server's role sent a request; it was refused, or dropped when oneway.
     RequestFromServer,
+    /// The peer broke the rules on one stream, which was refused or reset; the connection goes on.
+    /// The reason is the label of a counter, as that of an [`Error`].
+    StreamError(&'static str),
 }
 
 /// Reused memory for heads, so that none is allocated per message. One serves all connections of
@@ -150,6 +159,8 @@ pub struct Scratch {
     pub frame_head: Bytes,
     /// The payload of a large RPC frame that an event borrows.
     pub segments: Vec<Bytes>,
+    /// Small pieces of data that an event borrows as one.
+    pub gathered: Vec<u8>,
     /// What is known of the heads of RPC frames.
     pub forms: crate::rpc::Forms,
 }

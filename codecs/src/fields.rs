@@ -87,6 +87,41 @@ impl Fields {
         self.push(name, value);
     }
 
+    /// Makes one field of all fields of that name, at the place of the first, their values in order
+    /// with `between` between them. Its bytes are copied, as are those of a field that is set.
+    pub fn join(&mut self, name: &[u8], between: &[u8]) {
+        let Ok(start) = u32::try_from(self.block.len()) else { return };
+        let mut first = None;
+        for (at, entry) in self.entries.iter().enumerate() {
+            if !slice(&self.block, entry.start, entry.name_bytes).eq_ignore_ascii_case(name) {
+                continue;
+            }
+            let value = entry.start.saturating_add(entry.name_bytes);
+            match first {
+                None => {
+                    first = Some((at, entry.name_bytes));
+                    repeat(&mut self.block, entry.start, entry.name_bytes);
+                }
+                Some(_) => self.block.extend_from_slice(between),
+            }
+            repeat(&mut self.block, value, entry.value_bytes);
+        }
+        let Some((at, name_bytes)) = first else { return };
+        let bytes = self.block.len().saturating_sub(start as usize);
+        let Ok(bytes) = u32::try_from(bytes) else { return };
+        let joined = Entry { start, name_bytes, value_bytes: bytes.saturating_sub(name_bytes) };
+        let (block, mut place) = (&self.block, 0_usize);
+        self.entries.retain_mut(|entry| {
+            let is_first = place == at;
+            place = place.saturating_add(1);
+            if is_first {
+                *entry = joined;
+                return true;
+            }
+            !slice(block, entry.start, entry.name_bytes).eq_ignore_ascii_case(name)
+        });
+    }
+
     /// Bytes of names and values together, those of removed fields included.
     pub fn bytes(&self) -> usize {
         self.block.len()
@@ -111,6 +146,15 @@ fn slice(block: &[u8], start: u32, bytes: u32) -> &[u8] {
     block.get(start..start.saturating_add(bytes as usize)).unwrap_or_default()
 }
 
+/// Appends a piece of the block to it.
+fn repeat(block: &mut Vec<u8>, start: u32, bytes: u32) {
+    let start = start as usize;
+    let range = start..start.saturating_add(bytes as usize);
+    if block.get(range.clone()).is_some() {
+        block.extend_from_within(range);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +169,20 @@ mod tests {
         assert_eq!(fields.all(b"x-one").collect::<Vec<_>>(), [b"1", b"3"]);
         assert!(fields.remove(b"X-ONE"));
         assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"two"[..], &b"2"[..])]);
+    }
+
+    #[test]
+    fn fields_of_one_name_are_joined_at_the_place_of_the_first() {
+        let mut fields = Fields::new();
+        for (name, value) in [("a", "1"), ("C", "x"), ("b", "2"), ("c", ""), ("c", "z"), ("d", "")]
+        {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        fields.join(b"none", b"; ");
+        assert_eq!(fields.len(), 6);
+        fields.join(b"c", b"; ");
+        let expected = [("a", "1"), ("C", "x; ; z"), ("b", "2"), ("d", "")];
+        let expected = expected.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        assert_eq!(fields.iter().collect::<Vec<_>>(), expected);
     }
 }

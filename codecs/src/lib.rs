@@ -19,6 +19,7 @@
     )
 )]
 
+mod base64;
 pub mod codec;
 pub mod fields;
 pub mod freeze;
@@ -28,8 +29,11 @@ pub mod protocol;
 pub mod time;
 
 pub mod bolt;
+pub mod grpc;
 pub mod hessian2;
+mod http;
 pub mod http1;
+pub mod http2;
 pub mod rpc;
 
 pub use codec::{Codec, EncodeError, Error, Event, Fault, OpenError, Role, Scratch};

@@ -167,6 +167,8 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 impl Version {
@@ -175,6 +177,7 @@ impl Version {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
         }
     }
 }
@@ -585,6 +588,9 @@ pub enum Reason {
     TooLarge,
     /// The peer did not take its output for too long or let too much of it wait.
     SlowReader,
+    /// The peer says that it has not worked on the stream at all (HTTP/2: REFUSED_STREAM, or an id
+    /// above the last one of a GOAWAY): it is safe to ask again elsewhere.
+    Refused,
 }
 
 /// An answer that the gateway gives itself, in no protocol's own words.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Codec, Frozen, Role, RpcHead, RpcPayload, ThawError, Time, bolt, http1, rpc};
+use crate::{Codec, Frozen, Role, RpcHead, RpcPayload, ThawError, Time, bolt, http1, http2, rpc};
 
 /// A protocol: how it is recognised, how its connections are pooled, and how its codecs are made.
 pub struct Protocol {
@@ -31,7 +31,7 @@ pub type Thaw = fn(&Frozen, &Limits, Time) -> Result<Box<dyn Codec>, ThawError>;
 pub type RpcHeadReader = for<'a> fn(&'a [u8], RpcPayload<'a>) -> Option<RpcHead<'a>>;
 
 /// All protocols, in the order in which first bytes are tried.
-pub static PROTOCOLS: &[&Protocol] = &[&bolt::PROTOCOL, &http1::PROTOCOL];
+pub static PROTOCOLS: &[&Protocol] = &[&bolt::PROTOCOL, &http2::PROTOCOL, &http1::PROTOCOL];
 
 impl Protocol {
     /// The protocol of that name.
@@ -132,6 +132,8 @@ pub enum Kind {
 pub struct Limits {
     /// Limits of HTTP/1.1.
     pub http1: http1::Limits,
+    /// Limits of HTTP/2.
+    pub http2: http2::Limits,
     /// Limits of multiplexed RPC protocols.
     pub rpc: rpc::Limits,
 }

@@ -7,6 +7,7 @@ mod support;
 use std::process::Command;
 
 use hangu_codecs::{Frozen, Limits, PROTOCOLS, Protocol, Role};
+use support::http2::{GET, POST, Writer, greeting, raw};
 use support::{driver::Side, seen::Events};
 
 /// Snapshot, input that came before and was not decoded, and input that comes after, in hex and
@@ -33,6 +34,20 @@ fn requests(protocol: &str) -> Vec<u8> {
                 frame
             };
             [frame(1), frame(2), frame(3)].concat()
+        }
+        "http2" => {
+            let mut writer = Writer::new();
+            let mut bytes = greeting(&[]);
+            let list = [POST, &[("x-new", "1")]].concat();
+            let requests = writer.headers(1, &list, false).headers(3, &list, false);
+            let requests = requests.data(1, b"hello", false).data(3, b"one", false);
+            let requests = requests.data(3, b"two", true).data(1, b" world", false);
+            bytes.extend_from_slice(&requests.headers(1, &[("x-sum", "1")], true).take());
+            let block = writer.block(&[GET, &[("x-new", "1")]].concat());
+            bytes.extend_from_slice(
+                &[raw(1, 1, 5, &block[..2]), raw(9, 4, 5, &block[2..])].concat(),
+            );
+            bytes
         }
         other => panic!("no requests for {other}: write some"),
     }

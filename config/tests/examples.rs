@@ -105,6 +105,7 @@ clusters:
             "/clusters/0/retry",
             serde_json::json!({
                 "attempts_max": 2, "budget": { "percent": 20, "min_per_second": 10 },
+                "grpc_on": [],
             }),
         ),
         (
@@ -195,6 +196,28 @@ listeners:
           target_above_ascii: true
           response_folds: true
           response_space_before_colon: true
+      http2:
+        streams_max: 1
+        stream_window_bytes: 65535
+        connection_window_bytes: 1MiB
+        unreleased_bytes_max: 4
+        block_bytes_max: 5
+        continuations_max: 6
+        fields_bytes_max: 7
+        fields_max: 8
+        cookies_max: 9
+        method_bytes_max: 10
+        target_bytes_max: 11
+        trailer_bytes_max: 12
+        body_bytes_max: 13
+        informational_max: 14
+        table_bytes_max: 15
+        resets_max: 16
+        resets_per_second: 17
+        idle_frames_max: 18
+        idle_frames_per_second: 19
+        goaway_wait: 20ms
+        age_max: 21s
       rpc:
         frame_bytes_max: 1MiB
         head_bytes_max: 2
@@ -242,6 +265,29 @@ clusters:
                     "response_space_before_colon": true,
                 },
             },
+            "http2": {
+                "streams_max": 1,
+                "stream_window_bytes": 65_535,
+                "connection_window_bytes": 1_048_576,
+                "unreleased_bytes_max": 4,
+                "block_bytes_max": 5,
+                "continuations_max": 6,
+                "fields_bytes_max": 7,
+                "fields_max": 8,
+                "cookies_max": 9,
+                "method_bytes_max": 10,
+                "target_bytes_max": 11,
+                "trailer_bytes_max": 12,
+                "body_bytes_max": 13,
+                "informational_max": 14,
+                "table_bytes_max": 15,
+                "resets_max": 16,
+                "resets_per_second": 17,
+                "idle_frames_max": 18,
+                "idle_frames_per_second": 19,
+                "goaway_wait_ms": 20,
+                "age_max_ms": 21_000
+            },
             "rpc": {
                 "frame_bytes_max": 1_048_576,
                 "head_bytes_max": 2,
@@ -256,4 +302,23 @@ clusters:
             },
         })
     );
+}
+
+#[test]
+fn statuses_of_calls_that_are_sent_again_are_named_once_in_the_order_of_their_numbers() {
+    let text = r#"
+listeners: [{name: rpc, address: "127.0.0.1:80", protocols: [http2], route_config: rpc}]
+route_configs:
+  - name: rpc
+    virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {}, route: {cluster: rpc}}]}]
+clusters:
+  - name: rpc
+    protocol: http2
+    retry: {grpc_on: [unavailable, resource_exhausted, cancelled, unavailable]}
+    endpoints: [{address: "127.0.0.1:81"}]
+"#;
+    let config = load(&[Source { name: "a.yaml".into(), text: text.into() }], &NoValues)
+        .unwrap_or_else(|it| panic!("{}", told(&it)));
+    let json = serde_json::to_value(config.clusters[0].retry.grpc_on).unwrap();
+    assert_eq!(json, serde_json::json!(["cancelled", "resource_exhausted", "unavailable"]));
 }

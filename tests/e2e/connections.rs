@@ -67,6 +67,18 @@ on_every_driver! {
         client.expect_end();
     }
 
+    fn a_connection_that_waited_long_for_an_answer_idles_no_longer_than_others(driver) {
+        let (deaf, _full) = hangu_tests::upstream::deaf_address();
+        let gateway = Setup::http(driver, deaf)
+            .listener(json!({"timeouts": {"request_head": "50ms", "idle": "50ms"}}))
+            .timeout("200ms")
+            .start();
+        let mut client = gateway.connect();
+        client.send(get("/"));
+        assert_eq!(client.read_response("GET").status(), 504);
+        client.expect_end();
+    }
+
     fn connections_are_even_over_the_workers(driver) {
         let upstream = Upstream::http_text("x");
         let gateway = Setup::http(driver, upstream.address).workers(2).start();

@@ -262,6 +262,52 @@ on_every_driver! {
         wait::until("it works again", || is_healthy(&gateway, silent.address));
     }
 
+    fn a_service_that_says_that_it_does_not_serve_is_found_out(driver) {
+        let serves = Arc::new(AtomicBool::new(true));
+        let asked = Arc::new(AtomicBool::new(false));
+        let (shared, was_asked) = (Arc::clone(&serves), Arc::clone(&asked));
+        let server = http2_server(move |body| {
+            assert_eq!(body, b"\0\0\0\0\x0d\x0a\x0bshop.Orders");
+            was_asked.store(true, Ordering::SeqCst);
+            let status = if shared.load(Ordering::SeqCst) { 1 } else { 2 };
+            (OK, Some(vec![0, 0, 0, 0, 2, 8, status]))
+        });
+        let gateway = Setup::new(driver, &["http1"])
+            .cluster("main", "http2", &[server.address])
+            .main(json!({"health_check": {
+                "grpc": {"service": "shop.Orders"},
+                "interval": "200ms", "timeout": "200ms", "unhealthy_threshold": 2,
+            }}))
+            .start();
+        let _control = gateway.control();
+        wait::until("it is asked", || asked.load(Ordering::SeqCst));
+        assert!(is_healthy(&gateway, server.address));
+        serves.store(false, Ordering::SeqCst);
+        wait::until("it is found out", || !is_healthy(&gateway, server.address));
+        serves.store(true, Ordering::SeqCst);
+        wait::until("it works again", || is_healthy(&gateway, server.address));
+    }
+
+    fn an_endpoint_of_http_2_is_asked_in_http_2(driver) {
+        let works = Arc::new(AtomicBool::new(true));
+        let shared = Arc::clone(&works);
+        let server = http2_server(move |_| {
+            (if shared.load(Ordering::SeqCst) { OK } else { FAILED }, None)
+        });
+        let gateway = Setup::new(driver, &["http1"])
+            .cluster("main", "http2", &[server.address])
+            .main(json!({"health_check": {
+                "http": {"path": "/health"},
+                "interval": "200ms", "timeout": "200ms", "unhealthy_threshold": 2,
+            }}))
+            .start();
+        let _control = gateway.control();
+        works.store(false, Ordering::SeqCst);
+        wait::until("it is found out", || !is_healthy(&gateway, server.address));
+        works.store(true, Ordering::SeqCst);
+        wait::until("it works again", || is_healthy(&gateway, server.address));
+    }
+
     fn a_dead_endpoint_stays_found_out_when_its_cluster_becomes_another_one(driver) {
         let well = Upstream::http_text("well");
         let dead = refused_address();
@@ -301,4 +347,58 @@ on_every_driver! {
         let reason = ["no_healthy_endpoint"];
         assert!(gateway.metric("hangu_downstream_errors_total", &reason) > 0.0);
     }
+}
+
+/// `:status` 200 and 500 as HPACK says them (RFC 7541, appendix A).
+const OK: u8 = 0x88;
+const FAILED: u8 = 0x8e;
+
+/// A server of HTTP/2 that answers each request, whatever it is, by its body: with a status, and
+/// with a message of gRPC.
+fn http2_server(
+    answer: impl Fn(&[u8]) -> (u8, Option<Vec<u8>>) + Send + Sync + 'static,
+) -> Upstream {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const END_STREAM: u8 = 1;
+    const END_HEADERS: u8 = 4;
+    let frame = |kind: u8, flags: u8, stream: [u8; 4], payload: &[u8]| {
+        let length = (payload.len() as u32).to_be_bytes();
+        [&length[1..], &[kind, flags], &stream, payload].concat()
+    };
+    Upstream::serve(move |mut peer, _| {
+        if peer.try_read_exactly(24).is_none() {
+            return;
+        }
+        let _ = peer.try_send(frame(SETTINGS, 0, [0; 4], b""));
+        let mut body = Vec::new();
+        while let Some(head) = peer.try_read_exactly(9) {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let stream = [head[5], head[6], head[7], head[8]];
+            let Some(payload) = peer.try_read_exactly(length as usize) else { return };
+            if head[3] == DATA {
+                body.extend(payload);
+            }
+            if !matches!(head[3], DATA | HEADERS) || head[4] & END_STREAM == 0 {
+                continue;
+            }
+            let (status, message) = answer(&std::mem::take(&mut body));
+            let mut bytes = Vec::new();
+            match message {
+                None => bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &[status])),
+                Some(message) => {
+                    let mut block = vec![status];
+                    block.extend(b"\0\x0ccontent-type\x10application/grpc");
+                    bytes.extend(frame(HEADERS, END_HEADERS, stream, &block));
+                    bytes.extend(frame(DATA, 0, stream, &message));
+                    let trailers = b"\0\x0bgrpc-status\x010";
+                    bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, trailers));
+                }
+            }
+            if peer.try_send(bytes).is_err() {
+                return;
+            }
+        }
+    })
 }

@@ -14,12 +14,14 @@ pub mod binary;
 pub mod bolt;
 pub mod dns;
 pub mod http;
+pub mod http2;
 pub mod manager;
 pub mod peer;
 pub mod process;
 pub mod setup;
 pub mod upstream;
 pub mod wait;
+pub mod websocket;
 
 pub use peer::Peer;
 pub use upstream::Upstream;

@@ -76,7 +76,7 @@ impl Setup {
     /// No cluster yet; everything goes to `main`.
     pub fn new(driver: DriverKind, protocols: &[&str]) -> Self {
         let mut hosts = Vec::new();
-        if protocols.contains(&"http1") {
+        if protocols.iter().any(|it| it.starts_with("http")) {
             let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "main"}});
             hosts.push(json!({"name": "http", "domains": ["*"], "routes": [route]}));
         }

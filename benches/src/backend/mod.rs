@@ -5,6 +5,7 @@
 
 mod bolt;
 mod http;
+mod http2;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,14 +20,42 @@ const BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Backend {
     poller: Poller,
-    listeners: [TcpListener; 2],
+    listeners: [TcpListener; 3],
+}
+
+/// A server that serves; unlike what is to be served it stays on its thread.
+#[derive(Debug)]
+struct Serving {
+    poller: Poller,
+    listeners: [TcpListener; 3],
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     buffer: ReadBuffer,
 }
 
 const HTTP: usize = 0;
-const BOLT: usize = 1;
+const HTTP2: usize = 1;
+const BOLT: usize = 2;
+
+/// Where the backend listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// For HTTP/1.1.
+    pub http: SocketAddr,
+    /// For HTTP/2 without TLS.
+    pub http2: SocketAddr,
+    /// For Bolt.
+    pub bolt: SocketAddr,
+}
+
+impl Addresses {
+    /// Free ports of loopback, which the kernel chooses.
+    #[must_use]
+    pub fn any() -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { http: any, http2: any, bolt: any }
+    }
+}
 
 #[derive(Debug)]
 struct Connection {
@@ -41,6 +70,7 @@ struct Connection {
 #[derive(Debug)]
 enum Dialogue {
     Http(http::Dialogue),
+    Http2(Box<http2::Dialogue>),
     Bolt(bolt::Dialogue),
 }
 
@@ -49,42 +79,44 @@ enum Dialogue {
 struct Refused;
 
 impl Backend {
-    /// Listens for HTTP/1.1 and for Bolt; port 0 lets the kernel choose.
+    /// Listens; port 0 lets the kernel choose.
     ///
     /// # Errors
     /// An address cannot be listened on.
-    pub fn bind(http: SocketAddr, bolt: SocketAddr) -> io::Result<Self> {
+    pub fn bind(addresses: Addresses) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let listeners = [TcpListener::bind(http)?, TcpListener::bind(bolt)?];
+        let Addresses { http, http2, bolt } = addresses;
+        let listeners =
+            [TcpListener::bind(http)?, TcpListener::bind(http2)?, TcpListener::bind(bolt)?];
         for (token, listener) in (0..).zip(&listeners) {
             listener.set_nonblocking(true)?;
             poller.add_source(listener, token)?;
         }
-        let buffer = ReadBuffer::new(BUFFER_BYTES);
-        Ok(Self { poller, listeners, connections: Vec::new(), free: Vec::new(), buffer })
+        Ok(Self { poller, listeners })
     }
 
-    /// Where HTTP/1.1 is served.
+    /// Where each protocol is served.
     ///
     /// # Errors
     /// As `getsockname`.
-    pub fn http_address(&self) -> io::Result<SocketAddr> {
-        self.listeners[HTTP].local_addr()
-    }
-
-    /// Where Bolt is served.
-    ///
-    /// # Errors
-    /// As `getsockname`.
-    pub fn bolt_address(&self) -> io::Result<SocketAddr> {
-        self.listeners[BOLT].local_addr()
+    pub fn addresses(&self) -> io::Result<Addresses> {
+        let address = |listener: usize| self.listeners[listener].local_addr();
+        Ok(Addresses { http: address(HTTP)?, http2: address(HTTP2)?, bolt: address(BOLT)? })
     }
 
     /// Serves until the process ends.
     ///
     /// # Errors
     /// The process has no descriptor left.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(self) -> io::Result<()> {
+        let Self { poller, listeners } = self;
+        let buffer = ReadBuffer::new(BUFFER_BYTES);
+        Serving { poller, listeners, connections: Vec::new(), free: Vec::new(), buffer }.run()
+    }
+}
+
+impl Serving {
+    fn run(&mut self) -> io::Result<()> {
         let mut events = Events::new();
         loop {
             self.poller.wait(&mut events, None)?;
@@ -112,6 +144,7 @@ impl Backend {
             self.poller.add_stream(&stream, (self.listeners.len() + index) as u64)?;
             let dialogue = match listener {
                 HTTP => Dialogue::Http(http::Dialogue::default()),
+                HTTP2 => Dialogue::Http2(Box::default()),
                 _ => Dialogue::Bolt(bolt::Dialogue::default()),
             };
             let connection =
@@ -170,6 +203,7 @@ impl Dialogue {
     fn receive(&mut self, input: &[u8]) -> Result<usize, Refused> {
         match self {
             Self::Http(http) => http.receive(input),
+            Self::Http2(http2) => http2.receive(input),
             Self::Bolt(bolt) => bolt.receive(input),
         }
     }
@@ -177,6 +211,7 @@ impl Dialogue {
     fn flush(&mut self, stream: &TcpStream) -> io::Result<bool> {
         match self {
             Self::Http(http) => http.flush(stream),
+            Self::Http2(http2) => http2.flush(stream),
             Self::Bolt(bolt) => bolt.flush(stream),
         }
     }

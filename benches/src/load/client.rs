@@ -19,6 +19,9 @@ pub(super) trait Client: fmt::Debug {
     /// # Errors
     /// The connection is of no more use.
     fn receive(&mut self, input: &[u8], answers: &mut Vec<Answer>) -> Result<usize, Fault>;
+
+    /// Appends what the protocol itself has to say to what was received.
+    fn settle(&mut self, _output: &mut Vec<u8>) {}
 }
 
 /// A request that has been answered.
@@ -51,6 +54,9 @@ pub enum Fault {
     /// The connection ended with requests in flight.
     #[error("connection ended")]
     Closed,
+    /// A stream that was given up.
+    #[error("stream reset")]
+    Reset,
     /// No answer for seconds.
     #[error("no answer")]
     Lost,

@@ -10,6 +10,7 @@
 mod bolt;
 mod client;
 mod http;
+mod http2;
 mod one;
 mod schedule;
 mod tally;
@@ -189,6 +190,7 @@ impl Load {
         }
         let result = result.and_then(|()| {
             connection.refill(self.schedule.is_none().then_some(now));
+            connection.client.settle(connection.outbox.tail());
             connection.outbox.flush(&connection.stream).map_err(|_| Fault::Closed)
         });
         match result {
@@ -251,6 +253,9 @@ fn client_of(workload: &Workload, number: usize) -> Box<dyn Client> {
         Protocol::Bolt { content_bytes } => {
             Box::new(bolt::BoltClient::new(number, workload.in_flight, content_bytes))
         }
+        Protocol::Http2 { asks, .. } => {
+            Box::new(http2::Http2Client::new(number, workload.in_flight, asks))
+        }
     }
 }
 
@@ -298,13 +303,12 @@ const SCHEDULE: u64 = u64::MAX;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Backend;
+    use crate::backend::{Addresses, Backend};
     use crate::workload::WORKLOADS;
 
-    fn backend() -> (SocketAddr, SocketAddr) {
-        let any = "127.0.0.1:0".parse().unwrap();
-        let backend = Backend::bind(any, any).unwrap();
-        let addresses = (backend.http_address().unwrap(), backend.bolt_address().unwrap());
+    fn backend() -> Addresses {
+        let backend = Backend::bind(Addresses::any()).unwrap();
+        let addresses = backend.addresses().unwrap();
         std::thread::spawn(move || backend.run());
         addresses
     }
@@ -315,11 +319,12 @@ mod tests {
 
     #[test]
     fn every_workload_is_answered_rightly_by_the_backend() {
-        let (http, bolt) = backend();
+        let backend = backend();
         for (workload, pace) in WORKLOADS.iter().flat_map(paces) {
             let target = match workload.protocol {
-                Protocol::Http1 { .. } => http,
-                Protocol::Bolt { .. } => bolt,
+                Protocol::Http1 { .. } => backend.http,
+                Protocol::Bolt { .. } => backend.bolt,
+                Protocol::Http2 { .. } => backend.http2,
             };
             let mut load = Load::connect(target, *workload, pace).unwrap();
             for _ in 0..2 {

@@ -50,6 +50,9 @@ impl Single {
             }
             let taken = self.client.receive(&input, &mut answers)?;
             input.drain(..taken);
+            let mut words = Vec::new();
+            self.client.settle(&mut words);
+            self.stream.write_all(&words).map_err(|_| Fault::Closed)?;
             if let Some(answer) = answers.first() {
                 return answer.verdict;
             }
@@ -60,14 +63,13 @@ impl Single {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Backend;
+    use crate::backend::{Addresses, Backend};
     use crate::workload::WORKLOADS;
 
     #[test]
     fn a_connection_asks_again_and_again_and_sees_its_end() {
-        let any = "127.0.0.1:0".parse().unwrap();
-        let backend = Backend::bind(any, any).unwrap();
-        let target = backend.http_address().unwrap();
+        let backend = Backend::bind(Addresses::any()).unwrap();
+        let target = backend.addresses().unwrap().http;
         std::thread::spawn(move || backend.run());
         let mut single = Single::connect(target, &WORKLOADS[0], 0).unwrap();
         for _ in 0..3 {

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Plan, Presence, Programs, Proxy, Role, speaks_http, version_line};
-use crate::workload::{ROUTE_FIELD, Route, route_name};
+use super::{Plan, Presence, Programs, Proxy, Role, speaks_http, version_line, versions};
+use crate::workload::{ROUTE_FIELD, Route, Version, route_name};
 
 pub(super) const ENVOY: Proxy = Proxy {
     name: "envoy",
@@ -28,9 +28,11 @@ fn program(programs: &Programs) -> PathBuf {
 }
 
 fn configuration(plan: &Plan) -> Value {
+    let (from, to) = versions(&plan.workload);
     let manager = json!({
         "@type": format!("{TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "http",
+        "codec_type": codec(from),
         "generate_request_id": false,
         "route_config": {
             "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": routes(plan) }]
@@ -61,11 +63,33 @@ fn configuration(plan: &Plan) -> Value {
             "clusters": [{
                 "name": "http",
                 "type": "STATIC",
+                "typed_extension_protocol_options": options(to),
                 "load_assignment": {
                     "cluster_name": "http",
                     "endpoints": [{ "lb_endpoints": [endpoint] }]
                 }
             }]
+        }
+    })
+}
+
+fn codec(version: Version) -> &'static str {
+    match version {
+        Version::Http1 => "HTTP1",
+        Version::Http2 => "HTTP2",
+    }
+}
+
+/// What is spoken to the backend.
+fn options(version: Version) -> Value {
+    let explicit = match version {
+        Version::Http1 => json!({ "http_protocol_options": {} }),
+        Version::Http2 => json!({ "http2_protocol_options": {} }),
+    };
+    json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": format!("{TYPE}.upstreams.http.v3.HttpProtocolOptions"),
+            "explicit_http_config": explicit
         }
     })
 }

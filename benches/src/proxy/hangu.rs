@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::io;
 use std::process::Command;
 
-use super::{Plan, Presence, Proxy, Role, version_line};
-use crate::workload::{Measure, ROUTE_FIELD, Route, route_name};
+use super::{Plan, Presence, Proxy, Role, version_line, versions};
+use crate::workload::{Measure, ROUTE_FIELD, Route, Version, route_name};
 
 pub(super) const HANGU: Proxy = Proxy {
     name: "hangu",
@@ -61,13 +61,19 @@ fn configuration(plan: &Plan, driver: &str, log: Log) -> String {
             format!("access_log: {{ path: {path:?} }}\nmetrics: {{ rpc: {{ enabled: true }} }}")
         }
     };
+    let name = |version| match version {
+        Version::Http1 => "http1",
+        Version::Http2 => "http2",
+    };
+    let (from, to) = versions(&plan.workload);
+    let (http_from, http_to) = (name(from), name(to));
     format!(
         "workers: 1
 driver: {driver}
 admin: {{ address: \"{admin}\" }}
 {telemetry}
 listeners:
-  - {{ name: http, address: \"{http}\", protocols: [http1], route_config: http }}
+  - {{ name: http, address: \"{http}\", protocols: [{http_from}], route_config: http }}
   - {{ name: bolt, address: \"{bolt}\", protocols: [bolt], route_config: bolt }}
 route_configs:
   - name: http
@@ -82,7 +88,7 @@ route_configs:
         routes:
           - {{ match: {{}}, route: {{ cluster: bolt }} }}
 clusters:
-  - {{ name: http, protocol: http1, endpoints: [{{ address: \"{http_upstream}\" }}] }}
+  - {{ name: http, protocol: {http_to}, endpoints: [{{ address: \"{http_upstream}\" }}] }}
   - {{ name: bolt, protocol: bolt, endpoints: [{{ address: \"{bolt_upstream}\" }}] }}
 ",
         admin = plan.admin,
@@ -120,13 +126,14 @@ mod tests {
     use hangu_config::Source;
 
     use super::*;
-    use crate::proxy::{Programs, Upstreams};
+    use crate::backend::Addresses;
+    use crate::proxy::Programs;
     use crate::workload::WORKLOADS;
 
     #[test]
     fn the_configurations_are_ones_that_the_gateway_takes() {
         let upstream = "127.0.0.1:1".parse().unwrap();
-        let upstreams = Upstreams { http: upstream, bolt: upstream };
+        let upstreams = Addresses { http: upstream, http2: upstream, bolt: upstream };
         let none = PathBuf::new;
         let programs = Programs { bench: none(), hangu: none(), peers: none() };
         for workload in WORKLOADS {

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::io;
 use std::process::Command;
 
-use super::{Plan, Presence, Programs, Proxy, Role, speaks_http, version_line};
-use crate::workload::{ROUTE_FIELD, Route, route_name};
+use super::{Plan, Presence, Programs, Proxy, Role, speaks_http, version_line, versions};
+use crate::workload::{ROUTE_FIELD, Route, Version, route_name};
 
 pub(super) const HAPROXY: Proxy = Proxy {
     name: "haproxy",
@@ -14,6 +14,12 @@ pub(super) const HAPROXY: Proxy = Proxy {
     carries: speaks_http,
     version: |_| version_line(&Programs::of_system("haproxy"), "-v"),
     command: |plan| {
+        let proto = |version| match version {
+            Version::Http1 => "",
+            Version::Http2 => " proto h2",
+        };
+        let (from, to) = versions(&plan.workload);
+        let (proto_from, proto_to) = (proto(from), proto(to));
         let text = format!(
             "global
     nbthread 1
@@ -26,11 +32,11 @@ defaults
     timeout http-keep-alive 1h
     http-reuse always
 frontend all
-    bind {listen}
+    bind {listen}{proto_from}
     {choice}
 backend nothing
 backend http
-    server one {upstream} pool-purge-delay 1h
+    server one {upstream}{proto_to} pool-purge-delay 1h
 ",
             listen = plan.http.listen,
             choice = choice(plan)?,

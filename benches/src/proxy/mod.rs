@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::backend::Addresses;
 use crate::clock;
 use crate::process::Process;
 use crate::relay::Hop;
-use crate::workload::{Protocol, Workload};
+use crate::workload::{Protocol, Version, Workload};
 
 /// How a proxy is found and started.
 #[derive(Clone, Copy, Debug)]
@@ -110,8 +111,10 @@ impl Programs {
 pub struct Plan {
     /// A directory of its own.
     pub directory: PathBuf,
-    /// From where to where HTTP/1.1 goes.
+    /// From where to where HTTP goes, in the versions of the workload.
     pub http: Hop,
+    /// The same for whoever carries bytes: to the backend that speaks what the clients speak.
+    pub straight: Hop,
     /// From where to where Bolt goes.
     pub bolt: Hop,
     /// What will be asked: its protocol is to be listened for, its routes are to be there.
@@ -144,15 +147,21 @@ impl Plan {
     /// No port is free, or the directory cannot be made.
     pub fn new(
         directory: PathBuf,
-        upstreams: Upstreams,
+        upstreams: Addresses,
         programs: &Programs,
         workload: &Workload,
     ) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
         let [http, bolt, admin] = free_addresses()?;
+        let (upstream, straight) = match workload.protocol {
+            Protocol::Http2 { backend: Version::Http1, .. } => (upstreams.http, upstreams.http2),
+            Protocol::Http2 { backend: Version::Http2, .. } => (upstreams.http2, upstreams.http2),
+            Protocol::Http1 { .. } | Protocol::Bolt { .. } => (upstreams.http, upstreams.http),
+        };
         Ok(Self {
             directory,
-            http: Hop { listen: http, upstream: upstreams.http },
+            http: Hop { listen: http, upstream },
+            straight: Hop { listen: http, upstream: straight },
             bolt: Hop { listen: bolt, upstream: upstreams.bolt },
             workload: *workload,
             admin,
@@ -166,15 +175,6 @@ impl Plan {
         fs::write(&path, text)?;
         Ok(path)
     }
-}
-
-/// Where the backend listens.
-#[derive(Clone, Copy, Debug)]
-pub struct Upstreams {
-    /// For HTTP/1.1.
-    pub http: SocketAddr,
-    /// For Bolt.
-    pub bolt: SocketAddr,
 }
 
 impl Proxy {
@@ -211,7 +211,7 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         match self.plan.workload.protocol {
-            Protocol::Http1 { .. } => self.plan.http.listen,
+            Protocol::Http1 { .. } | Protocol::Http2 { .. } => self.plan.http.listen,
             Protocol::Bolt { .. } => self.plan.bolt.listen,
         }
     }
@@ -231,8 +231,20 @@ impl Running {
     }
 }
 
-fn speaks_http(workload: &Workload) -> bool {
+fn speaks_http1(workload: &Workload) -> bool {
     matches!(workload.protocol, Protocol::Http1 { .. })
+}
+
+fn speaks_http(workload: &Workload) -> bool {
+    matches!(workload.protocol, Protocol::Http1 { .. } | Protocol::Http2 { .. })
+}
+
+/// The versions of HTTP of the clients and of the backend; HTTP/1.1 where there is none.
+fn versions(workload: &Workload) -> (Version, Version) {
+    match workload.protocol {
+        Protocol::Http2 { backend, .. } => (Version::Http2, backend),
+        Protocol::Http1 { .. } | Protocol::Bolt { .. } => (Version::Http1, Version::Http1),
+    }
 }
 
 /// The first line with words that a program prints about its version.

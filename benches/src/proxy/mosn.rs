@@ -7,13 +7,13 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{Plan, Presence, Programs, Proxy, Role, version_line};
-use crate::workload::{ROUTE_FIELD, Route, route_name};
+use crate::workload::{Protocol, ROUTE_FIELD, Route, route_name};
 
 pub(super) const MOSN: Proxy = Proxy {
     name: "mosn",
     role: Role::Peer,
     presence: Presence::Optional,
-    carries: |_| true,
+    carries: |workload| !matches!(workload.protocol, Protocol::Http2 { .. }),
     version: |programs| version_line(&program(programs), "--version"),
     command: |plan| {
         let file = plan.write("mosn.json", &configuration(plan).to_string())?;

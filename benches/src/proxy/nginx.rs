@@ -3,14 +3,14 @@
 use std::fmt::Write;
 use std::process::Command;
 
-use super::{Plan, Presence, Programs, Proxy, Role, speaks_http, version_line};
-use crate::workload::{Route, route_name};
+use super::{Plan, Presence, Programs, Proxy, Role, speaks_http, version_line, versions};
+use crate::workload::{Asks, Protocol, Route, Version, Workload, route_name};
 
 pub(super) const NGINX: Proxy = Proxy {
     name: "nginx",
     role: Role::Peer,
     presence: Presence::Optional,
-    carries: speaks_http,
+    carries: is_carried,
     version: |_| version_line(&Programs::of_system("nginx"), "-v"),
     command: |plan| {
         let directory = plan.directory.display();
@@ -39,7 +39,7 @@ http {{
         keepalive_timeout 1h;
     }}
     server {{
-        listen {listen};
+        listen {listen}{http2};
         location / {{
             {pass}
             proxy_http_version 1.1;
@@ -52,7 +52,12 @@ http {{
 }}
 ",
             map = map(plan),
+            http2 = match plan.workload.protocol {
+                Protocol::Http2 { .. } => " http2",
+                Protocol::Http1 { .. } | Protocol::Bolt { .. } => "",
+            },
             pass = match plan.workload.route {
+                Route::Only if is_grpc(&plan.workload) => "grpc_pass grpc://backend;",
                 Route::Only => "proxy_pass http://backend;",
                 Route::Numbered(_) =>
                     "if ($route = \"\") { return 404; } proxy_pass http://$route;",
@@ -66,6 +71,15 @@ http {{
         Ok(command)
     },
 };
+
+/// To a backend it speaks HTTP/1.1, and HTTP/2 only where that is gRPC.
+fn is_carried(workload: &Workload) -> bool {
+    speaks_http(workload) && (versions(workload).1 == Version::Http1 || is_grpc(workload))
+}
+
+fn is_grpc(workload: &Workload) -> bool {
+    matches!(workload.protocol, Protocol::Http2 { asks: Asks::Grpc { .. }, .. })
+}
 
 /// Many routes as nginx has them cheapest: a hash table from the field to the upstream.
 fn map(plan: &Plan) -> String {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{Presence, Programs, Proxy, Role, speaks_http, version_line};
+use super::{Presence, Programs, Proxy, Role, speaks_http1, version_line};
 use crate::workload::Route;
 
 pub(super) const PINGORA: Proxy = Proxy {
@@ -11,7 +11,7 @@ pub(super) const PINGORA: Proxy = Proxy {
     role: Role::Peer,
     presence: Presence::Optional,
     // Pingora leaves routing to whoever uses it: a row of it would measure our own code.
-    carries: |workload| speaks_http(workload) && workload.route == Route::Only,
+    carries: |workload| speaks_http1(workload) && workload.route == Route::Only,
     version: |programs| version_line(&program(programs), "--version"),
     command: |plan| {
         let mut command = Command::new(program(&plan.programs));

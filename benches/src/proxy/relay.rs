@@ -30,7 +30,7 @@ pub(super) const RELAY_MONOIO: Proxy = Proxy {
 fn command(plan: &Plan, driver: &str) -> io::Result<Command> {
     let mut command = Command::new(&plan.programs.bench);
     command.arg("relay").arg("--driver").arg(driver);
-    for hop in [plan.http, plan.bolt] {
+    for hop in [plan.straight, plan.bolt] {
         command.arg("--listen").arg(hop.listen.to_string());
         command.arg("--upstream").arg(hop.upstream.to_string());
     }

@@ -4,12 +4,12 @@ use bytes::{Buf, BytesMut};
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
+use crate::http::name::is_token_byte;
 use crate::{Error, Fault, Fields, Status};
 
 use super::body::{BODY_TOO_LARGE, Found, take_most};
 use super::head;
 use super::limits::Limits;
-use super::name::is_token_byte;
 use super::scan::Scan;
 use super::state::malformed;
 

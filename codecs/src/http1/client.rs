@@ -13,6 +13,7 @@ use super::body::{Body, Found};
 use super::encode::{self, Length};
 use super::limits::Limits;
 use super::state::{Asked, Framing, Incoming, Outgoing, Reader, blame_upstream, end_if, malformed};
+use super::websocket::{self, Key, is_websocket};
 use super::{NAME, SNAPSHOT_VERSION, head};
 
 /// A connection in client role; see the module's diagram.
@@ -29,6 +30,8 @@ struct Core {
     reader: Reader,
     /// Of the current or last stream.
     generation: u32,
+    /// Sets the keys of WebSockets apart from those of other connections.
+    salt: u64,
     is_draining: bool,
 }
 
@@ -66,11 +69,12 @@ enum Begun {
 }
 
 impl Client {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, now: Time) -> Self {
         let core = Core {
             state: State::Idle,
             reader: Reader::default(),
             generation: 0,
+            salt: now.as_micros(),
             is_draining: false,
         };
         Self { core, output: Output::default(), limits: limits.clone() }
@@ -106,6 +110,13 @@ impl Client {
         let response = &mut scratch.response;
         let read = head::read_response(bytes_of_head, exchange.asked, &self.limits, response)?;
         bytes::Buf::advance(input, bytes);
+        if let (101, Some(key)) = (response.status, exchange.asked.websocket_key) {
+            // RFC 6455 §4.1: else the connection is not taken for a WebSocket.
+            if !is_websocket(&response.upgrade) || !key.is_answered(&response.fields) {
+                return Err(ACCEPT_WRONG);
+            }
+            response.fields.remove(websocket::ACCEPT);
+        }
         if response.status < 200 && read.incoming != Incoming::Raw {
             if *informational >= self.limits.informational_max {
                 return Err(TOO_MANY_INFORMATIONAL);
@@ -187,13 +198,18 @@ impl Client {
         } else {
             framing(head.body, end)?
         };
-        encode::request(head, length, &mut self.output)?;
+        let has_no_key =
+            || is_websocket(&head.upgrade) && head.fields.find(websocket::KEY).is_none();
+        let new_key = || Key::new(self.core.salt, self.core.generation);
+        let websocket_key = has_no_key().then(new_key);
+        encode::request(head, length, websocket_key, &mut self.output)?;
         let asked = Asked {
             is_head: head.method == Method::Head,
             is_connect,
             offers_upgrade,
             is_http10: false,
             awaits_continue: head.expects_continue,
+            websocket_key,
         };
         let incoming = Receiving::Head { informational: 0 };
         self.core.state = State::Exchange(Exchange { asked, outgoing, incoming });
@@ -419,6 +435,7 @@ impl Codec for Client {
     }
 }
 
+const ACCEPT_WRONG: Error = malformed("websocket_accept_wrong");
 const HEAD_TRUNCATED: Error =
     Error::new(Fault::Truncated, Status::UpstreamFailed, "response_truncated");
 /// Nothing of a response came: a request that may be repeated can be tried elsewhere.

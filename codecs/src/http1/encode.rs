@@ -2,11 +2,13 @@
 
 use bytes::BytesMut;
 
+use crate::http::name::{is_token, is_written_by_codec};
+use crate::http::sound::{are_sound, is_one_line, is_one_word};
 use crate::message::End;
 use crate::{Data, EncodeError, Fields, HttpRequest, HttpResponse, Method, Output};
 
-use super::name::{Known, is_token, known};
 use super::state::put;
+use super::websocket::{ACCEPT, KEY, Key};
 
 /// What a head says of the length of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +31,20 @@ pub(super) enum Persistence {
     /// `Connection: keep-alive`, for clients of HTTP/1.0.
     KeepAlive,
     /// `Connection: upgrade` and the protocol.
-    Upgrade,
+    Upgrade {
+        /// The key whose answer is written beside them.
+        answers: Option<Key>,
+    },
 }
 
-/// Writes a request head.
+/// Writes a request head, and the key of a WebSocket with it.
 ///
 /// # Errors
 /// [`EncodeError::Unfit`] when a part has bytes that no head can carry. Nothing was written.
 pub(super) fn request(
     head: &HttpRequest,
     length: Length,
+    websocket_key: Option<Key>,
     output: &mut Output,
 ) -> Result<(), EncodeError> {
     let target = match head.method {
@@ -67,6 +73,9 @@ pub(super) fn request(
     out.extend_from_slice(b"\r\n");
     write_fields(&head.fields, out);
     write_length(length, out);
+    if let Some(key) = websocket_key {
+        write_field(KEY, |out| key.write(out), out);
+    }
     if head.expects_continue {
         out.extend_from_slice(b"Expect: 100-continue\r\n");
     }
@@ -115,7 +124,10 @@ pub(super) fn response(
         Persistence::Unsaid => {}
         Persistence::Close => out.extend_from_slice(b"Connection: close\r\n"),
         Persistence::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        Persistence::Upgrade => {
+        Persistence::Upgrade { answers } => {
+            if let Some(key) = answers {
+                write_field(ACCEPT, |out| key.write_accept(out), out);
+            }
             out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
             out.extend_from_slice(&head.upgrade);
             out.extend_from_slice(b"\r\n");
@@ -165,11 +177,10 @@ pub(super) fn trailers(fields: &Fields, output: &mut Output) -> Result<(), Encod
     Ok(())
 }
 
-/// Writes fields, but for those that are the codec's own to write: a field of these names that
-/// came from elsewhere would contradict the framing.
+/// Writes fields, but for those that are the codec's own to write.
 fn write_fields(fields: &Fields, out: &mut BytesMut) {
     for (name, value) in fields.iter() {
-        if known(name).is_some_and(|it| it != Known::Expect) {
+        if is_written_by_codec(name) {
             continue;
         }
         out.extend_from_slice(name);
@@ -177,6 +188,13 @@ fn write_fields(fields: &Fields, out: &mut BytesMut) {
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+fn write_field(name: &[u8], value: impl FnOnce(&mut BytesMut), out: &mut BytesMut) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    value(out);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn write_length(length: Length, out: &mut BytesMut) {
@@ -204,20 +222,6 @@ fn write_chunk_size(bytes: usize, out: &mut BytesMut) {
 fn bytes_about(fields: &Fields, other: usize) -> usize {
     let per_field = fields.len().saturating_mul(4);
     fields.bytes().saturating_add(per_field).saturating_add(other).saturating_add(192)
-}
-
-/// Whether names are tokens and values fit into a line: what filters and other protocols put in
-/// was not read by this codec.
-fn are_sound(fields: &Fields) -> bool {
-    is_one_line(fields.block()) && fields.iter().all(|(name, _)| is_token(name))
-}
-
-fn is_one_line(bytes: &[u8]) -> bool {
-    memchr::memchr3(b'\r', b'\n', 0, bytes).is_none()
-}
-
-fn is_one_word(bytes: &[u8]) -> bool {
-    is_one_line(bytes) && memchr::memchr2(b' ', b'\t', bytes).is_none()
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -251,7 +255,7 @@ mod tests {
             let mut head = HttpRequest { path: b"/".to_vec(), ..HttpRequest::default() };
             head.fields.push(name, value);
             let mut output = Output::default();
-            let written = request(&head, Length::Unsaid, &mut output);
+            let written = request(&head, Length::Unsaid, None, &mut output);
             assert_eq!((written, output.len()), (Err(EncodeError::Unfit), 0), "{name:?} {value:?}");
         }
     }
@@ -261,7 +265,7 @@ mod tests {
         for path in [&b"/ HTTP/1.1\r\n"[..], b"/a b", b"/\t", b"/\n"] {
             let head = HttpRequest { path: path.to_vec(), ..HttpRequest::default() };
             let mut output = Output::default();
-            assert_eq!(request(&head, Length::Unsaid, &mut output), Err(EncodeError::Unfit));
+            assert_eq!(request(&head, Length::Unsaid, None, &mut output), Err(EncodeError::Unfit));
         }
     }
 

@@ -2,10 +2,11 @@
 
 use httparse::Header;
 
+use crate::http::content::read_length;
+use crate::http::name::{Known, is_token, known};
 use crate::{Error, Fault, Fields, Status};
 
 use super::limits::{Lenient, Limits};
-use super::name::{Known, is_token, known};
 use super::state::{fields_too_large, malformed};
 
 /// What the fields of a head say of message and connection.
@@ -156,31 +157,19 @@ fn remove_named(headers: &[Header<'_>], passed: &mut Fields) {
     }
 }
 
-/// RFC 9110 §8.6: digits, and nothing that anyone could read as another number.
+/// The length that a field says, or a list of equal ones where that is allowed.
 fn content_length(value: &[u8], lenient: Lenient) -> Result<u64, Error> {
     if !lenient.equal_content_lengths || memchr::memchr(b',', value).is_none() {
-        return one_length(value);
+        return read_length(value);
     }
-    let mut lengths = value.split(|byte| *byte == b',').map(|it| one_length(it.trim_ascii()));
-    let first = lengths.next().ok_or(LENGTH)??;
+    let mut lengths = value.split(|byte| *byte == b',').map(|it| read_length(it.trim_ascii()));
+    let first = lengths.next().unwrap_or_else(|| read_length(b""))?;
     for length in lengths {
         if length? != first {
             return Err(LENGTHS);
         }
     }
     Ok(first)
-}
-
-fn one_length(digits: &[u8]) -> Result<u64, Error> {
-    let has_leading_zero = digits.len() > 1 && digits.starts_with(b"0");
-    if digits.is_empty() || has_leading_zero || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(LENGTH);
-    }
-    let length = digits.iter().try_fold(0_u64, |length, byte| {
-        length.checked_mul(10)?.checked_add(u64::from(byte.wrapping_sub(b'0')))
-    });
-    // Beyond 63 bits some readers see a negative number.
-    length.filter(|it| i64::try_from(*it).is_ok()).ok_or(LENGTH_OVERFLOW)
 }
 
 /// RFC 9112 §6.1 and §6.3: a coding that is not known here is 501; a message whose last coding is
@@ -213,9 +202,7 @@ fn lists(value: &[u8], lower: &[u8]) -> bool {
 const DISGUISED: Error = malformed("field_name_disguised");
 const EXPECT: Error = Error::new(Fault::Unsupported, Status::ExpectationFailed, "expect_unknown");
 const HOSTS: Error = malformed("host_repeated");
-const LENGTH: Error = malformed("content_length_malformed");
 const LENGTHS: Error = malformed("content_length_repeated");
-const LENGTH_OVERFLOW: Error = malformed("content_length_overflow");
 const LENGTH_AND_CHUNKED: Error = malformed("content_length_and_transfer_encoding");
 const OPTION: Error = malformed("connection_malformed");
 const OPTIONS: Error = fields_too_large("connection_options");

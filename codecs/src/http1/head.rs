@@ -4,16 +4,18 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig};
 
+use crate::http::name::is_refused_in_trailers;
+use crate::http::target::check_host;
 use crate::{BodySize, Error, Fault, Fields, HttpRequest, HttpResponse, Method, Status, Version};
 
 use super::body::{BODY_TOO_LARGE, Body};
 use super::chunked::Chunked;
 use super::fields::{Sorted, sort};
 use super::limits::{FIELDS_CEILING, Limits};
-use super::name::is_refused_in_trailers;
 use super::scan::{Bounds, Broken, Scan};
 use super::state::{Asked, Incoming, fields_too_large, malformed};
 use super::target;
+use super::websocket::Key;
 
 /// What a head decides beside the parts that are passed on.
 #[derive(Clone, Copy, Debug)]
@@ -110,9 +112,9 @@ fn authority<'a>(
         (_, None) if version == Version::Http11 => Err(HOST_MISSING),
         (None, None) => Ok(b""),
         (Some(target), None) => Ok(target),
-        (None, Some(host)) => target::check_host(host).map(|()| host),
+        (None, Some(host)) => check_host(host).map(|()| host),
         (Some(target), Some(host)) => {
-            target::check_host(host)?;
+            check_host(host)?;
             let is_same = target.eq_ignore_ascii_case(host);
             let is_taken = is_same || limits.lenient.other_host_in_target;
             if is_taken { Ok(target) } else { Err(HOST_DIFFERS) }
@@ -166,6 +168,7 @@ fn finish_request(
         offers_upgrade,
         is_http10,
         awaits_continue: into.expects_continue,
+        websocket_key: Key::of(into),
     };
     Ok(Read { incoming, keep: keeps(sorted, is_http10), asked })
 }

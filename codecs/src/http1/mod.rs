@@ -27,6 +27,9 @@
 //!   If the response accepts (101, or 2xx to CONNECT), data follows in both directions, each until
 //!   its own end ([`crate::Codec::is_output_finished`] tells when to half-close). If not, the
 //!   request had its end with its head, without a part that says so.
+//! * A WebSocket whose other side has no key (HTTP/2, RFC 8441) gets one: the client role writes
+//!   `Sec-WebSocket-Key` where a request has none, holds the answer to it and takes that off; the
+//!   server role writes `Sec-WebSocket-Accept` where a response has none.
 //! * Offers of `h2c`, and offers in a request with a body or in HTTP/1.0, are dropped.
 //! * After a response has ended the caller decodes again: the next request may have been read.
 //! * A connection that ends with unread input should be closed in such a way that the peer can
@@ -41,18 +44,19 @@ mod encode;
 mod fields;
 mod head;
 mod limits;
-mod name;
 mod reply;
 mod scan;
 mod server;
 mod sniff;
 mod state;
 mod target;
+mod websocket;
 
 use crate::protocol::{Kind, Pooling};
 use crate::{Codec, Frozen, Protocol, Role, ThawError, Time};
 
 pub use limits::{FIELDS_CEILING, Lenient, Limits};
+pub(crate) use reply::words as reply_words;
 
 /// The protocol, as [`crate::PROTOCOLS`] lists it.
 pub static PROTOCOL: Protocol = Protocol {
@@ -71,10 +75,10 @@ const NAME: &str = "http1";
 /// Version of the layout of frozen states.
 const SNAPSHOT_VERSION: u16 = 1;
 
-fn codec(role: Role, limits: &crate::Limits, _now: Time) -> Box<dyn Codec> {
+fn codec(role: Role, limits: &crate::Limits, now: Time) -> Box<dyn Codec> {
     match role {
         Role::Server => Box::new(server::Server::new(&limits.http1)),
-        Role::Client => Box::new(client::Client::new(&limits.http1)),
+        Role::Client => Box::new(client::Client::new(&limits.http1, now)),
     }
 }
 

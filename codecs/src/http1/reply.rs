@@ -13,7 +13,7 @@ pub(super) fn write(status: Status, persistence: Persistence, is_head: bool, out
     out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
     out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
     out.extend_from_slice(match persistence {
-        Persistence::Unsaid | Persistence::Upgrade => b"\r\n\r\n",
+        Persistence::Unsaid | Persistence::Upgrade { .. } => b"\r\n\r\n",
         Persistence::Close => &b"\r\nConnection: close\r\n\r\n"[..],
         Persistence::KeepAlive => b"\r\nConnection: keep-alive\r\n\r\n",
     });
@@ -46,7 +46,7 @@ pub(super) fn closes(status: Status) -> bool {
 }
 
 /// Status code, reason phrase (RFC 9110 §15, RFC 6585 §5) and body.
-fn words(status: Status) -> (u16, &'static str, &'static str) {
+pub(crate) fn words(status: Status) -> (u16, &'static str, &'static str) {
     match status {
         Status::BadRequest => (400, "Bad Request", "the request is not well formed\n"),
         Status::NoRoute => (404, "Not Found", "no route matches the request\n"),

@@ -1,8 +1,7 @@
 //! Whether the first bytes of a connection are HTTP/1.
 
+use crate::http::name::is_token_byte;
 use crate::protocol::{SNIFF_BYTES_MAX, Sniff};
-
-use super::name::is_token_byte;
 
 /// A method, one space and the first byte of a target; but not the preface of HTTP/2
 /// (RFC 9113 §3.4), which looks like a request on purpose.
@@ -16,13 +15,26 @@ pub(super) fn sniff(first: &[u8]) -> Sniff {
         (_, None | Some([])) if first.len() < SNIFF_BYTES_MAX => Sniff::More,
         (_, None | Some([])) | (0, _) => Sniff::No,
         (_, Some([b' '])) if first.len() < SNIFF_BYTES_MAX => Sniff::More,
-        (_, Some([b' ', target, ..])) if begins_target(*target) => Sniff::Yes,
+        (_, Some([b' ', target @ ..])) => begins_target(first.starts_with(b"CONNECT "), target),
         _ => Sniff::No,
     }
 }
 
-fn begins_target(byte: u8) -> bool {
-    matches!(byte, b'/' | b'*' | b'[') || byte.is_ascii_alphanumeric()
+/// Whether this begins a target (RFC 9112 §3.2): `/` or `*`, an authority after CONNECT, or a
+/// scheme. So that a broken preface of HTTP/2 is not taken for a broken request.
+fn begins_target(is_connect: bool, target: &[u8]) -> Sniff {
+    match target {
+        [b'/' | b'*', ..] => return Sniff::Yes,
+        [b'[' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9', ..] if is_connect => return Sniff::Yes,
+        [b'a'..=b'z' | b'A'..=b'Z', ..] => {}
+        _ => return Sniff::No,
+    }
+    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    match target.iter().find(|byte| !is_scheme(byte)) {
+        Some(b':') => Sniff::Yes,
+        Some(_) => Sniff::No,
+        None => Sniff::More,
+    }
 }
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
@@ -37,6 +49,8 @@ mod tests {
         assert_eq!(sniff(b"OPTIONS * HTTP/1.1"), Sniff::Yes);
         assert_eq!(sniff(b"CONNECT example.com:443"), Sniff::Yes);
         assert_eq!(sniff(b"PRIVATE /x"), Sniff::Yes);
+        assert_eq!(sniff(b"GET http://a/"), Sniff::Yes);
+        assert_eq!(sniff(b"GET htt"), Sniff::More);
     }
 
     #[test]
@@ -51,8 +65,16 @@ mod tests {
         let tls = b"\x16\x03\x01\x02\x00\x01";
         let bolt = b"\x01\x01\x00\x01\x01\x00\x00";
         let dubbo = b"\xda\xbb\xc2\x00";
-        for first in [&tls[..], bolt, dubbo, b"PRI * HTTP/2.0\r\n", b"GET\r\n", b" GET /", b"\r\n"]
-        {
+        for first in [
+            &tls[..],
+            bolt,
+            dubbo,
+            b"INVALID PREFACE\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n",
+            b"GET\r\n",
+            b" GET /",
+            b"\r\n",
+        ] {
             assert_eq!(sniff(first), Sniff::No, "{first:?}");
         }
         assert_eq!(sniff(&[b'A'; SNIFF_BYTES_MAX]), Sniff::No);

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
+use crate::http::content::allows_body;
 use crate::message::End;
 use crate::output::SEGMENT_BYTES_MIN;
 use crate::{Data, EncodeError, Error, Fault, Output, Status};
@@ -10,6 +11,7 @@ use crate::{Data, EncodeError, Error, Fault, Output, Status};
 use super::body::Body;
 use super::encode;
 use super::scan::Scan;
+use super::websocket::Key;
 
 /// What of a request decides how the response to it is read or written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,12 +26,15 @@ pub(super) struct Asked {
     pub(super) is_http10: bool,
     /// The client waits for `100 Continue`, has not been told, and has sent nothing of the body.
     pub(super) awaits_continue: bool,
+    /// Server role: the key that the client sent for a WebSocket. Client role: the one that was
+    /// written because the request had none.
+    pub(super) websocket_key: Option<Key>,
 }
 
 impl Asked {
     /// Whether a response with this status has a body. RFC 9112 §6.3, 1 and 2.
     pub(super) fn allows_body(self, status: u16) -> bool {
-        !(self.is_head || status < 200 || status == 204 || status == 304)
+        allows_body(self.is_head, status)
     }
 
     /// Whether a response with this status turns the connection into raw bytes.

@@ -1,5 +1,6 @@
-//! Request targets (RFC 9112 §3.2) and authorities (RFC 9110 §4.2, §7.2).
+//! Request targets (RFC 9112 §3.2).
 
+use crate::http::target::{Port, check_authority, check_bytes};
 use crate::{Error, Fault, Method, Status};
 
 use super::limits::Limits;
@@ -43,14 +44,6 @@ pub(super) fn read<'a>(
     absolute(method, target)
 }
 
-/// Checks the value of `Host`.
-///
-/// # Errors
-/// It is empty, or no host with perhaps a port.
-pub(super) fn check_host(host: &[u8]) -> Result<(), Error> {
-    check_authority(host, Port::Optional).map_err(|_| HOST)
-}
-
 /// RFC 9112 §3.2.2. Both schemes are taken: behind a load balancer that ends TLS the scheme of the
 /// connection says nothing of that of the request.
 fn absolute<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>, Error> {
@@ -71,74 +64,8 @@ fn strip_scheme<'a>(target: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
     head.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
-/// Bytes that readers of targets disagree on: a fragment is never sent (RFC 9112 §3.2.1), a
-/// backslash in a path is a slash to some (WHATWG URL), bytes above 0x7f belong to no URI.
-fn check_bytes(target: &[u8], above_ascii: bool) -> Result<(), Error> {
-    let mut in_query = false;
-    for byte in target {
-        match byte {
-            b'?' => in_query = true,
-            b'#' | b'"' | b'<' | b'>' => return Err(BYTES),
-            b'\\' if !in_query => return Err(BYTES),
-            0..=b' ' | 0x7f => return Err(BYTES),
-            0x80.. if !above_ascii => return Err(BYTES),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Port {
-    Optional,
-    Required,
-}
-
-/// A host name, IPv4 address or bracketed IPv6 address, and perhaps a port. Narrower than
-/// RFC 3986 §3.2.2: no percent-encoding, no sub-delimiters, no user information, no empty port;
-/// software that reads those reads them in several ways.
-fn check_authority(authority: &[u8], port: Port) -> Result<(), Error> {
-    let (host, rest) = if let Some(inner) = authority.strip_prefix(b"[") {
-        let end = inner.iter().position(|byte| *byte == b']').ok_or(AUTHORITY)?;
-        let (address, rest) = inner.split_at_checked(end).ok_or(AUTHORITY)?;
-        let is_address = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-        if !address.iter().all(is_address) {
-            return Err(AUTHORITY);
-        }
-        (address, rest.get(1..).unwrap_or_default())
-    } else {
-        let end = authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len());
-        let (name, rest) = authority.split_at_checked(end).ok_or(AUTHORITY)?;
-        let is_name =
-            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        if !name.iter().all(is_name) {
-            return Err(AUTHORITY);
-        }
-        (name, rest)
-    };
-    if host.is_empty() {
-        return Err(AUTHORITY);
-    }
-    match rest.split_first() {
-        None if port == Port::Optional => Ok(()),
-        Some((b':', digits)) if is_port(digits) => Ok(()),
-        _ => Err(AUTHORITY),
-    }
-}
-
-fn is_port(digits: &[u8]) -> bool {
-    let number = digits.iter().try_fold(0_u32, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| u32::from(byte.wrapping_sub(b'0')))?;
-        number.checked_mul(10)?.checked_add(digit)
-    });
-    !digits.is_empty() && digits.len() <= 5 && number.is_some_and(|it| it <= 65_535)
-}
-
 const TOO_LONG: Error = Error::new(Fault::Limit, Status::TargetTooLong, "target_too_long");
-const BYTES: Error = Error::new(Fault::Malformed, Status::BadRequest, "target_bytes");
 const FORM: Error = Error::new(Fault::Malformed, Status::BadRequest, "target_form");
-const AUTHORITY: Error = Error::new(Fault::Malformed, Status::BadRequest, "target_authority");
-const HOST: Error = Error::new(Fault::Malformed, Status::BadRequest, "host_malformed");
 
 #[cfg(test)]
 mod tests {
@@ -181,18 +108,5 @@ mod tests {
         }
         assert_eq!(of(Method::Get, "/?a\\b"), Ok((None, false, "/?a\\b")));
         assert_eq!(of(Method::Get, "/%2e%2e/%2F"), Ok((None, false, "/%2e%2e/%2F")));
-    }
-
-    #[test]
-    fn a_host_is_a_name_or_an_address() {
-        for host in ["a", "a.b:80", "1.2.3.4", "[::1]", "[::1]:8080", "a_b", "xn--a:0"] {
-            assert_eq!(check_host(host.as_bytes()), Ok(()), "{host}");
-        }
-        for host in [
-            "", ":80", "a:", "a:x", "a:-1", "a:080800", "a:99999", "a/b", "a?b", "a#b", "u@a",
-            "a b", "a,b", "a;b", "a%20b", "[::1", "[::1]x", "[g]", "[]", "a:1:2", "::1", "\u{e9}",
-        ] {
-            assert_eq!(check_host(host.as_bytes()), Err(HOST), "{host}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod allocations;
 pub mod driver;
+pub mod http2;
 pub mod reader;
 pub mod script;
 pub mod seen;

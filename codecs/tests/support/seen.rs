@@ -144,6 +144,7 @@ fn version(version: Version) -> &'static str {
     match version {
         Version::Http10 => " HTTP/1.0",
         Version::Http11 => "",
+        Version::Http2 => " HTTP/2",
     }
 }
 

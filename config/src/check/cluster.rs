@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use hangu_codecs::protocol::Pooling;
+use hangu_codecs::protocol::{Kind, Pooling};
 
 use super::{Check, check_name, dns, health, tcp};
 use crate::{
-    model::{Cluster, Endpoint, Retry, RetryBudget},
+    model::{Cluster, Codes, Endpoint, Retry, RetryBudget},
     schema,
 };
 
@@ -17,9 +17,10 @@ pub(super) fn resolve_all(clusters: &[schema::Cluster], check: &mut Check<'_, '_
 
 fn resolve(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> Cluster {
     let protocol = cluster.protocol.0;
-    let connections = match protocol.pooling {
-        Pooling::Exclusive => EXCLUSIVE_CONNECTIONS,
-        Pooling::Multiplexed => MULTIPLEXED_CONNECTIONS,
+    let connections = match (protocol.pooling, protocol.kind) {
+        (Pooling::Exclusive, _) => EXCLUSIVE_CONNECTIONS,
+        (Pooling::Multiplexed, Kind::Http) => MULTIPLEXED_HTTP_CONNECTIONS,
+        (Pooling::Multiplexed, Kind::Rpc) => MULTIPLEXED_CONNECTIONS,
     };
     if cluster.share_connections && protocol.pooling == Pooling::Exclusive {
         check.wrong(
@@ -44,7 +45,7 @@ fn resolve(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> 
         requests_max: cluster.requests_max.map(|it| it.get()),
         tcp: tcp::resolve(&cluster.tcp, &format!("{path}.tcp"), check),
         app: app(cluster, path, check),
-        retry: retry(&cluster.retry),
+        retry: retry(cluster, path, check),
         health_check: health::resolve(cluster, path, check),
         dns: cluster.dns.as_ref().map(|it| dns::resolve(it, path, check)),
         endpoints: endpoints(cluster, path, check),
@@ -57,13 +58,23 @@ fn app(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> Opti
     Some(app.clone())
 }
 
-fn retry(retry: &schema::Retry) -> Retry {
+fn retry(cluster: &schema::Cluster, path: &str, check: &mut Check<'_, '_>) -> Retry {
+    let retry = &cluster.retry;
+    let spoken = cluster.protocol.0.name;
+    if !retry.grpc_on.is_empty() && spoken != "http2" {
+        check.wrong(
+            &format!("{path}.retry.grpc_on"),
+            format!("calls of gRPC are kept for clusters of protocol http2, and this is {spoken}"),
+            "nothing here, or `protocol: http2` if the endpoints speak it",
+        );
+    }
     Retry {
         attempts_max: retry.attempts_max.unwrap_or(RETRY_ATTEMPTS_MAX),
         budget: RetryBudget {
             percent: retry.budget.percent.unwrap_or(RETRY_PERCENT),
             min_per_second: retry.budget.min_per_second.unwrap_or(RETRIES_PER_SECOND_MIN),
         },
+        grpc_on: retry.grpc_on.iter().map(|it| it.0).collect::<Codes>(),
     }
 }
 
@@ -115,6 +126,10 @@ const EXCLUSIVE_CONNECTIONS: u32 = 1024;
 
 /// A second connection between one worker and one endpoint only makes writes smaller.
 const MULTIPLEXED_CONNECTIONS: u32 = 1;
+
+/// Servers of HTTP/2 let a connection have some hundred streams at once; a further one is made when
+/// all are in use.
+const MULTIPLEXED_HTTP_CONNECTIONS: u32 = 4;
 
 /// Default of the sidecars' circuit breaker.
 const PENDING_MAX: u32 = 1024;

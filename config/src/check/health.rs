@@ -43,46 +43,84 @@ fn probe(
     check: &mut Check<'_, '_>,
 ) -> Probe {
     let spoken = cluster.protocol.0.name;
-    match (&written.tcp, &written.http, &written.bolt) {
-        (Some(_), None, None) => Probe::Tcp {},
-        (None, Some(http), None) => {
-            for_protocol("http1", spoken, &format!("{path}.http"), check);
+    match (&written.tcp, &written.http, &written.grpc, &written.bolt) {
+        (Some(_), None, None, None) => Probe::Tcp {},
+        (None, Some(http), None, None) => {
+            for_protocols(&["http1", "http2"], spoken, &format!("{path}.http"), check);
             http_probe(http, &format!("{path}.http"), check)
         }
-        (None, None, Some(_)) => {
-            for_protocol("bolt", spoken, &format!("{path}.bolt"), check);
+        (None, None, Some(grpc), None) => {
+            for_protocols(&["http2"], spoken, &format!("{path}.grpc"), check);
+            grpc_probe(grpc, &format!("{path}.grpc"), check)
+        }
+        (None, None, None, Some(_)) => {
+            for_protocols(&["bolt"], spoken, &format!("{path}.bolt"), check);
             Probe::Bolt {}
         }
-        (None, None, None) => {
+        (None, None, None, None) => {
             let what = "nothing says how endpoints are probed";
-            check.wrong(path, what, "`tcp: {}`, `http: { path: /health }` or `bolt: {}`");
+            check.wrong(
+                path,
+                what,
+                "`tcp: {}`, `http: { path: /health }`, `grpc: {}` or `bolt: {}`",
+            );
             Probe::Tcp {}
         }
         _ => {
-            check.wrong(path, "there is more than one of `tcp`, `http` and `bolt`", "one of them");
+            check.wrong(
+                path,
+                "there is more than one of `tcp`, `http`, `grpc` and `bolt`",
+                "one of them",
+            );
             Probe::Tcp {}
         }
     }
 }
 
-fn for_protocol(wanted: &str, spoken: &str, path: &str, check: &mut Check<'_, '_>) {
-    if wanted != spoken {
-        let what = format!("this probes endpoints that speak {wanted}, and these speak {spoken}");
-        check.wrong(path, what, format!("`{spoken}` or `tcp`").replace("http1", "http"));
+fn for_protocols(wanted: &[&str], spoken: &str, path: &str, check: &mut Check<'_, '_>) {
+    if wanted.contains(&spoken) {
+        return;
+    }
+    let wanted = wanted.join(" or ");
+    let what = format!("this probes endpoints that speak {wanted}, and these speak {spoken}");
+    let instead = match spoken {
+        "http1" => "`http` or `tcp`".to_owned(),
+        "http2" => "`http`, `grpc` or `tcp`".to_owned(),
+        _ => format!("`{spoken}` or `tcp`"),
+    };
+    check.wrong(path, what, instead);
+}
+
+fn grpc_probe(grpc: &schema::GrpcProbe, path: &str, check: &mut Check<'_, '_>) -> Probe {
+    if grpc.service.len() > TEXT_BYTES_MAX || grpc.service.chars().any(char::is_control) {
+        let what = "this is no name of a service";
+        check.wrong(&format!("{path}.service"), what, "a name such as `shop.Orders`");
+    }
+    check_host(grpc.host.as_deref(), path, check);
+    Probe::Grpc { service: grpc.service.clone(), host: grpc.host.clone() }
+}
+
+fn check_host(host: Option<&str>, path: &str, check: &mut Check<'_, '_>) {
+    if host.is_some_and(|it| it.is_empty() || !is_visible(it) || !fits(it)) {
+        let what = "this is no value of a `Host` field";
+        check.wrong(&format!("{path}.host"), what, "a name such as `app.example.com`");
     }
 }
 
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|it| it.is_ascii_graphic())
+}
+
+fn fits(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX
+}
+
 fn http_probe(http: &schema::HttpProbe, path: &str, check: &mut Check<'_, '_>) -> Probe {
-    let is_visible = |it: &str| it.bytes().all(|it| it.is_ascii_graphic());
-    let fits = |it: &str| it.len() <= TEXT_BYTES_MAX;
     if !http.path.starts_with('/') || !is_visible(&http.path) || !fits(&http.path) {
         let what = "the path of a request begins with `/` and has visible ASCII characters alone";
         check.wrong(&format!("{path}.path"), what, "a path such as `/health`");
     }
-    if http.host.as_deref().is_some_and(|it| it.is_empty() || !is_visible(it) || !fits(it)) {
-        let what = "this is no value of a `Host` field";
-        check.wrong(&format!("{path}.host"), what, "a name such as `app.example.com`");
-    }
+    check_host(http.host.as_deref(), path, check);
     let expected = http.expected_statuses.as_ref();
     Probe::Http {
         path: http.path.clone(),

@@ -53,6 +53,7 @@ fn resolve(
         trace_ids: listener.trace_ids,
         xff: Xff { trusted_hops: listener.xff.trusted_hops },
         upgrades: upgrades(listener, path, check),
+        grpc_web: listener.grpc_web,
         path_normalization: PathNormalization {
             enabled: listener.path_normalization.enabled.unwrap_or(true),
             escaped_slashes: listener.path_normalization.escaped_slashes,
@@ -174,7 +175,11 @@ fn check_clusters(
         let Action::Forward(forward) = &route.action;
         for target in &forward.clusters {
             let Some(cluster) = config.clusters.get(target.cluster) else { continue };
-            if cluster.protocol == protocol || cluster.protocol.kind != protocol.kind {
+            let is_translated = protocol.kind == Kind::Http;
+            if cluster.protocol == protocol
+                || cluster.protocol.kind != protocol.kind
+                || is_translated
+            {
                 continue;
             }
             check.wrong(

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use hangu_codecs::{Limits, Protocol};
+use hangu_codecs::{Limits, Protocol, grpc::Code};
 use serde::Serialize;
 
 use super::Tcp;
@@ -40,7 +40,7 @@ pub struct Cluster {
     pub tcp: Tcp,
     /// Application that the endpoints run.
     pub app: Option<String>,
-    /// Further tries of requests that no endpoint has begun to work on.
+    /// Further tries of requests that no endpoint has begun to work on, and of some calls of gRPC.
     pub retry: Retry,
     /// Finds out which endpoints work; `None` takes all to work.
     pub health_check: Option<HealthCheck>,
@@ -50,14 +50,51 @@ pub struct Cluster {
     pub endpoints: Vec<Endpoint>,
 }
 
-/// Further tries: of requests of which no byte was sent, and of idempotent HTTP requests without a
-/// body whose kept connection closed without an answer.
+/// Further tries: of requests of which no byte was sent, of idempotent HTTP requests without a body
+/// whose kept connection closed without an answer, and of calls of gRPC that ended with some
+/// statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Retry {
     /// Tries after the first, 0 to 16; 0 turns them off.
     pub attempts_max: u8,
     /// Bounds what tries add to the load.
     pub budget: RetryBudget,
+    /// How calls of gRPC end that are sent again; none where the cluster does not speak HTTP/2.
+    pub grpc_on: Codes,
+}
+
+/// A set of statuses of gRPC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Codes(u32);
+
+impl Codes {
+    /// Whether a status is in the set.
+    pub fn contains(self, code: Code) -> bool {
+        self.0 & Self::bit(code) != 0
+    }
+
+    /// Whether no status is in the set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn bit(code: Code) -> u32 {
+        // Numbers end at 16.
+        1 << code.number()
+    }
+}
+
+impl FromIterator<Code> for Codes {
+    fn from_iter<I: IntoIterator<Item = Code>>(codes: I) -> Self {
+        Self(codes.into_iter().fold(0, |all, code| all | Self::bit(code)))
+    }
+}
+
+impl Serialize for Codes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = Code::ALL.into_iter().filter(|it| self.contains(*it));
+        serializer.collect_seq(all.map(Code::name))
+    }
 }
 
 /// What further tries may add to the load of a cluster.
@@ -95,7 +132,7 @@ pub struct HealthCheck {
 pub enum Probe {
     /// A connection stands.
     Tcp {},
-    /// A GET request is answered; the cluster speaks HTTP/1.1.
+    /// A GET request is answered; the cluster speaks HTTP.
     Http {
         /// Target of the request (RFC 9112 §3.2.1): begins with `/`, visible ASCII characters.
         path: String,
@@ -103,6 +140,13 @@ pub enum Probe {
         host: Option<String>,
         /// The endpoint works when the status is in one of these; at least one.
         expected_statuses: Vec<Statuses>,
+    },
+    /// The health service of gRPC says that a service is served; the cluster speaks HTTP/2.
+    Grpc {
+        /// The service; empty for the server as a whole. At most 4,096 bytes.
+        service: String,
+        /// The authority, visible ASCII characters; `None` is the endpoint's address.
+        host: Option<String>,
     },
     /// A heartbeat is answered; the cluster speaks Bolt.
     Bolt {},

@@ -262,6 +262,8 @@ log_fields! {
     Upstream = "upstream",
     /// How it was answered.
     Status = "status",
+    /// How a gRPC call ended.
+    GrpcStatus = "grpc_status",
     /// What went wrong.
     Failure = "failure",
     /// Bytes of body or frame that came from the downstream.

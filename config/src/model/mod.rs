@@ -15,7 +15,7 @@ mod route;
 mod tcp;
 
 pub use cluster::{
-    Balance, Cluster, Dns, DnsName, DnsTarget, Endpoint, Family, HealthCheck, Probe, Retry,
+    Balance, Cluster, Codes, Dns, DnsName, DnsTarget, Endpoint, Family, HealthCheck, Probe, Retry,
     RetryBudget, Statuses,
 };
 pub use log::{
@@ -114,6 +114,8 @@ pub struct Listener {
     pub xff: Xff,
     /// Protocols to which an HTTP/1.1 connection may change (`Upgrade`), in lower case.
     pub upgrades: Vec<String>,
+    /// Whether calls of gRPC-Web are made calls of gRPC.
+    pub grpc_web: bool,
     /// How paths are brought to one spelling before they are matched and forwarded.
     pub path_normalization: PathNormalization,
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{AddressText, DurationText, Limits, ProtocolName, StatusText, Tcp};
+use super::{AddressText, CodeName, DurationText, Limits, ProtocolName, StatusText, Tcp};
 use crate::model;
 
 /// Endpoints that offer the same service.
@@ -26,13 +26,16 @@ pub struct Cluster {
     #[serde(default)]
     pub idle_timeout: Option<DurationText>,
     /// Connections of one worker to one endpoint. Default: 1024 for protocols that carry one
-    /// request at a time (http1), 1 for those that carry many at once (bolt).
+    /// request at a time (http1), 1 for those that carry many at once without a limit of their own
+    /// (bolt), 4 for http2, where a further one is made when the others carry as many as the
+    /// endpoint allows.
     #[serde(default)]
     pub connections_per_endpoint_max: Option<NonZeroU32>,
     /// Whether the connections to an endpoint belong to one worker and are used by all, so that
     /// `connections_per_endpoint_max` holds for the process and not for each worker. Saves
     /// upstreams connections where there are many cores; a request to another worker's connection
-    /// costs some microseconds more. Only for protocols that carry many requests at once (bolt).
+    /// costs some microseconds more. Only for protocols that carry many requests at once (bolt,
+    /// http2).
     /// Default: false.
     #[serde(default)]
     pub share_connections: bool,
@@ -58,7 +61,8 @@ pub struct Cluster {
     /// name it.
     #[serde(default)]
     pub app: Option<String>,
-    /// Further tries of requests that no endpoint has begun to work on.
+    /// Further tries of requests that no endpoint has begun to work on, and of calls of gRPC that
+    /// ended with some statuses.
     #[serde(default)]
     pub retry: Retry,
     /// Finds out which endpoints work. Default: none, all are taken to work.
@@ -72,9 +76,10 @@ pub struct Cluster {
     pub endpoints: Vec<Endpoint>,
 }
 
-/// Further tries: of requests of which no byte was sent, because no connection came about, and of
-/// idempotent HTTP requests without a body whose kept connection closed without an answer.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+/// Further tries: of requests of which no byte was sent, because no connection came about, of
+/// idempotent HTTP requests without a body whose kept connection closed without an answer, and of
+/// calls of gRPC that ended with some statuses.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
     /// Tries after the first, at another endpoint where there is one. Default: 2. 0 turns them off.
@@ -84,6 +89,12 @@ pub struct Retry {
     /// Bounds what tries add to the load.
     #[serde(default)]
     pub budget: RetryBudget,
+    /// A call of gRPC that ends with one of these statuses before any message of an answer came is
+    /// sent again, whatever it did at the endpoint that answered: name those alone that say that it
+    /// did nothing, or after which a second time does no harm. The head of an answer is held back
+    /// until the first message comes. For clusters of protocol `http2`. Default: none.
+    #[serde(default)]
+    pub grpc_on: Vec<CodeName>,
 }
 
 /// What further tries may add to the load of a cluster.
@@ -100,16 +111,21 @@ pub struct RetryBudget {
     pub min_per_second: Option<u32>,
 }
 
-/// Finds out which endpoints work: one of `tcp`, `http` and `bolt`.
+/// Finds out which endpoints work: one of `tcp`, `http`, `grpc` and `bolt`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
     /// A connection stands; it is closed again.
     #[serde(default)]
     pub tcp: Option<TcpProbe>,
-    /// A GET request is answered with one of some statuses. For clusters of protocol `http1`.
+    /// A GET request is answered with one of some statuses. For clusters of protocol `http1` or
+    /// `http2`.
     #[serde(default)]
     pub http: Option<HttpProbe>,
+    /// The service says that it serves (`grpc.health.v1.Health/Check`). For clusters of protocol
+    /// `http2`.
+    #[serde(default)]
+    pub grpc: Option<GrpcProbe>,
     /// A heartbeat is answered. For clusters of protocol `bolt`.
     #[serde(default)]
     pub bolt: Option<BoltProbe>,
@@ -152,6 +168,19 @@ pub struct HttpProbe {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub expected_statuses: Option<Vec<StatusText>>,
+}
+
+/// A probe by the health service of gRPC.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcProbe {
+    /// The service that is asked about, such as `shop.Orders`. Default: empty, the server as a
+    /// whole.
+    #[serde(default)]
+    pub service: String,
+    /// The authority that the request names. Default: the address of the endpoint.
+    #[serde(default)]
+    pub host: Option<String>,
 }
 
 /// A probe by a heartbeat of Bolt.

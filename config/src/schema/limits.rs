@@ -20,6 +20,9 @@ pub struct Limits {
     /// Limits of HTTP/1.1.
     #[serde(default)]
     pub http1: Http1Limits,
+    /// Limits of HTTP/2.
+    #[serde(default)]
+    pub http2: Http2Limits,
     /// Limits of RPC protocols (bolt).
     #[serde(default)]
     pub rpc: RpcLimits,
@@ -101,6 +104,91 @@ pub struct Lenient {
     pub response_space_before_colon: bool,
 }
 
+/// Limits of HTTP/2.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Http2Limits {
+    /// Streams open at once on a connection. Clients are told, and one more is refused in a way
+    /// that is safe to repeat; endpoints get no more, nor more than they announce. Default: 256.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 65536))]
+    pub streams_max: Option<NonZero<u32>>,
+    /// Bytes that a peer may send on a stream before its receiver has taken them. Default:
+    /// `256KiB`, a full line at 20 ms and 100 Mbit/s.
+    #[serde(default)]
+    pub stream_window_bytes: Option<SizeText<65_535, 2_147_483_647>>,
+    /// The same for all streams of a connection together. Default: `1MiB`.
+    #[serde(default)]
+    pub connection_window_bytes: Option<SizeText<65_535, 2_147_483_647>>,
+    /// Bytes of a connection that their receivers have not taken, above which the peer may send no
+    /// more than `connection_window_bytes` beyond. Default: `8MiB`, so some slow receivers do not
+    /// stop the others.
+    #[serde(default)]
+    pub unreleased_bytes_max: Option<SizeText<1, { u32::MAX as u64 }>>,
+    /// Bytes of the fields of a head as they come, compressed; more ends the connection. Default:
+    /// `64KiB`.
+    #[serde(default)]
+    pub block_bytes_max: Option<SizeText<1, { u32::MAX as u64 }>>,
+    /// CONTINUATION frames of a head; more ends the connection. Default: 16.
+    #[serde(default)]
+    pub continuations_max: Option<u16>,
+    /// Bytes of the fields of a head, 32 for each field included; more is answered with 431.
+    /// Default: `64KiB`.
+    #[serde(default)]
+    pub fields_bytes_max: Option<SizeText<1, { u32::MAX as u64 }>>,
+    /// Fields of a head or of trailers; more is answered with 431. Default: 100.
+    #[serde(default)]
+    pub fields_max: Option<NonZero<u16>>,
+    /// `Cookie` fields that one head may come in, which are joined; more is answered with 431.
+    /// Default: 128.
+    #[serde(default)]
+    pub cookies_max: Option<NonZero<u16>>,
+    /// Bytes of a method; more is answered with 501. Default: 24.
+    #[serde(default)]
+    pub method_bytes_max: Option<NonZero<u8>>,
+    /// Bytes of a request target; more is answered with 414. Default: `8KiB`.
+    #[serde(default)]
+    pub target_bytes_max: Option<SizeText<1, { u32::MAX as u64 }>>,
+    /// Bytes of the fields of trailers; more resets the stream. Default: `8KiB`.
+    #[serde(default)]
+    pub trailer_bytes_max: Option<SizeText<0, { u32::MAX as u64 }>>,
+    /// Bytes of the body of a request; more is answered with 413. Default: no limit, bodies are
+    /// streamed and their length costs no memory.
+    #[serde(default)]
+    pub body_bytes_max: Option<SizeText>,
+    /// Informational responses (1xx) before a response; more resets the stream. Default: 16.
+    #[serde(default)]
+    pub informational_max: Option<u8>,
+    /// Bytes of the table of fields that a peer may refer to. Default: `4KiB`, what the protocol
+    /// begins with.
+    #[serde(default)]
+    pub table_bytes_max: Option<SizeText<0, { u32::MAX as u64 }>>,
+    /// Streams that a peer may give up before their response at once; more ends the connection
+    /// (rapid reset, CVE-2023-44487). Default: 100, a page that is left takes as many with it.
+    #[serde(default)]
+    pub resets_max: Option<NonZero<u32>>,
+    /// Streams given up that are forgiven in a second; each that ends well forgives one more.
+    /// Default: 50.
+    #[serde(default)]
+    pub resets_per_second: Option<u32>,
+    /// Frames that carry nothing (settings, pings, empty data) at once; more ends the connection.
+    /// Default: 1000.
+    #[serde(default)]
+    pub idle_frames_max: Option<NonZero<u32>>,
+    /// Frames that carry nothing and are forgiven in a second. Default: 200.
+    #[serde(default)]
+    pub idle_frames_per_second: Option<u32>,
+    /// From the first word of an end, which clients answer by opening no more streams, to the
+    /// second, which names the last one that is served; sooner when the client shows that it heard
+    /// the first. Default: `1s`.
+    #[serde(default)]
+    pub goaway_wait: Option<DurationText>,
+    /// Age at which a connection takes no new streams and ends with the last that is open.
+    /// Default: no limit.
+    #[serde(default)]
+    pub age_max: Option<DurationText>,
+}
+
 /// Limits of multiplexed RPC protocols.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -149,7 +237,11 @@ pub struct RpcLimits {
 impl Limits {
     /// The limits, with every member that is not written at its default.
     pub fn resolve(&self) -> codecs::Limits {
-        codecs::Limits { http1: self.http1.resolve(), rpc: self.rpc.resolve() }
+        codecs::Limits {
+            http1: self.http1.resolve(),
+            http2: self.http2.resolve(),
+            rpc: self.rpc.resolve(),
+        }
     }
 }
 
@@ -182,6 +274,39 @@ impl Http1Limits {
                 response_folds: self.lenient.response_folds,
                 response_space_before_colon: self.lenient.response_space_before_colon,
             },
+        }
+    }
+}
+
+impl Http2Limits {
+    fn resolve(&self) -> codecs::http2::Limits {
+        let or = codecs::http2::Limits::default();
+        codecs::http2::Limits {
+            streams_max: self.streams_max.map_or(or.streams_max, NonZero::get),
+            stream_window_bytes: self.stream_window_bytes.map_or(or.stream_window_bytes, bytes),
+            connection_window_bytes: self
+                .connection_window_bytes
+                .map_or(or.connection_window_bytes, bytes),
+            unreleased_bytes_max: self.unreleased_bytes_max.map_or(or.unreleased_bytes_max, bytes),
+            block_bytes_max: self.block_bytes_max.map_or(or.block_bytes_max, bytes),
+            continuations_max: self.continuations_max.unwrap_or(or.continuations_max),
+            fields_bytes_max: self.fields_bytes_max.map_or(or.fields_bytes_max, bytes),
+            fields_max: self.fields_max.map_or(or.fields_max, NonZero::get),
+            cookies_max: self.cookies_max.map_or(or.cookies_max, NonZero::get),
+            method_bytes_max: self.method_bytes_max.map_or(or.method_bytes_max, NonZero::get),
+            target_bytes_max: self.target_bytes_max.map_or(or.target_bytes_max, bytes),
+            trailer_bytes_max: self.trailer_bytes_max.map_or(or.trailer_bytes_max, bytes),
+            body_bytes_max: self.body_bytes_max.map_or(or.body_bytes_max, |it| it.0),
+            informational_max: self.informational_max.unwrap_or(or.informational_max),
+            table_bytes_max: self.table_bytes_max.map_or(or.table_bytes_max, bytes),
+            resets_max: self.resets_max.map_or(or.resets_max, NonZero::get),
+            resets_per_second: self.resets_per_second.unwrap_or(or.resets_per_second),
+            idle_frames_max: self.idle_frames_max.map_or(or.idle_frames_max, NonZero::get),
+            idle_frames_per_second: self
+                .idle_frames_per_second
+                .unwrap_or(or.idle_frames_per_second),
+            goaway_wait_ms: self.goaway_wait.map_or(or.goaway_wait_ms, millis),
+            age_max_ms: self.age_max.map_or(or.age_max_ms, |it| u64::from(millis(it))),
         }
     }
 }

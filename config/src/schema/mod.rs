@@ -19,8 +19,8 @@ mod scalar;
 mod tcp;
 
 pub use cluster::{
-    BoltProbe, Cluster, Dns, DnsName, Endpoint, HealthCheck, HttpProbe, Retry, RetryBudget,
-    TcpProbe,
+    BoltProbe, Cluster, Dns, DnsName, Endpoint, GrpcProbe, HealthCheck, HttpProbe, Retry,
+    RetryBudget, TcpProbe,
 };
 pub use limits::{Http1Limits, Lenient, Limits, RpcLimits};
 pub use process::{AccessLog, Admin, Log, Metrics, RpcMetrics};
@@ -29,8 +29,8 @@ pub use route::{
     WeightedCluster,
 };
 pub use scalar::{
-    AddressText, DurationText, MethodText, PatternText, ProtocolName, RegexText, SizeText,
-    StatusText,
+    AddressText, CodeName, DurationText, MethodText, PatternText, ProtocolName, RegexText,
+    SizeText, StatusText,
 };
 pub(crate) use scalar::{DURATION, SIZE, describe_format, read_format};
 pub use tcp::{Keepalive, Tcp};
@@ -143,6 +143,11 @@ pub struct Listener {
     /// Default: none; the offer is then not forwarded.
     #[serde(default)]
     pub upgrades: Vec<String>,
+    /// Makes calls of gRPC-Web, which browsers can make, calls of gRPC (`application/grpc-web` and
+    /// `application/grpc-web-text`), and the answers to them answers of gRPC-Web. Whether a page
+    /// may ask at all (CORS) is not decided here. Default: false, such requests pass as they are.
+    #[serde(default)]
+    pub grpc_web: bool,
     /// How paths are brought to one spelling before they are matched and forwarded.
     #[serde(default)]
     pub path_normalization: PathNormalization,

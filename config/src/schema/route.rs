@@ -169,7 +169,8 @@ pub struct Forward {
     /// Clusters, each with its share of the requests.
     #[serde(default)]
     pub weighted_clusters: Option<Vec<WeightedCluster>>,
-    /// From the begin of the request to the end of the response; what remains is forwarded to RPC
+    /// From the begin of the request to the end of the response, or to the answer that makes a
+    /// tunnel (WebSocket, CONNECT), which then lasts; what remains is forwarded to RPC
     /// endpoints, and a caller's shorter deadline goes before it. Default: no limit.
     #[serde(default)]
     pub timeout: Option<DurationText>,

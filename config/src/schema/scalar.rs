@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
-use hangu_codecs::{Method, Protocol};
+use hangu_codecs::{Method, Protocol, grpc::Code};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -42,6 +42,15 @@ pub struct PatternText(pub NamePattern);
 /// The name of a protocol that is spoken here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolName(pub &'static Protocol);
+
+/// The name of a status of gRPC other than `ok`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeName(pub Code);
+
+/// All that a [`CodeName`] may be.
+fn codes() -> impl Iterator<Item = Code> {
+    Code::ALL.into_iter().filter(|it| *it != Code::Ok)
+}
 
 /// Reads a text of one of the formats of this module.
 ///
@@ -140,6 +149,14 @@ text_scalar!(
     |name| match Protocol::find(&name) {
         Some(protocol) => Ok(Self(protocol)),
         None => Err(text::Fault { what: format!("no protocol is named `{name}`"), instead: None }),
+    }
+);
+text_scalar!(
+    CodeName,
+    json_schema!({ "enum": codes().map(Code::name).collect::<Vec<_>>() }),
+    |name| match codes().find(|it| it.name() == name) {
+        Some(code) => Ok(Self(code)),
+        None => Err(text::Fault { what: format!("no status is named `{name}`"), instead: None }),
     }
 );
 

@@ -18,7 +18,11 @@ pub use slab::{Id, Slab};
 use std::{io, net::SocketAddr, rc::Rc};
 
 use bytes::BytesMut;
-use hangu_codecs::{Codec, EncodeError, Part, Protocol, StreamId, Time};
+use hangu_codecs::{
+    Codec, EncodeError, Part, Protocol, StreamId, Time,
+    message::End,
+    protocol::{Kind, Pooling},
+};
 
 use crate::io::{Signal, Socket};
 
@@ -49,6 +53,8 @@ pub struct Connection {
     pub blocked: Option<Blocked>,
     /// Connections that this one's unsent output stops from being read.
     pub blocking: Vec<ConnectionId>,
+    /// Whether senders wait for their credit until this one's unsent output is written.
+    pub withholds: bool,
     /// The peer sends no more.
     pub input_ended: bool,
     /// The peer was told that no more comes (one way of a tunnel).
@@ -146,6 +152,20 @@ pub enum Blocked {
     Output(ConnectionId),
     /// Its exchange waits for an upstream connection and holds as much as it may.
     Waiting,
+    /// The stream that the parts of its exchange go to takes no more: the peer's window is shut, or
+    /// another worker has not said yet that they were taken. Only of connections that carry one
+    /// stream at a time.
+    Stream,
+}
+
+/// What became of a part that was encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes that the connection has not written yet.
+    pub unsent: usize,
+    /// Whether the stream takes more data; false where data waits for the peer's window and more
+    /// is to follow.
+    pub takes_more: bool,
 }
 
 /// An exchange that a stream belongs to.
@@ -172,6 +192,7 @@ impl Connection {
             exchanges: Vec::new(),
             blocked: None,
             blocking: Vec::new(),
+            withholds: false,
             input_ended: false,
             output_shut: false,
             is_queued: false,
@@ -207,6 +228,31 @@ impl Connection {
         }
     }
 
+    /// Whether its peer sends no more data of a stream than it is given credit for, and gives
+    /// credit itself.
+    pub fn has_windows(&self) -> bool {
+        self.protocol().is_some_and(has_windows)
+    }
+
+    /// Whether it carries one stream at a time.
+    pub fn is_exclusive(&self) -> bool {
+        self.protocol().is_some_and(|it| it.pooling == Pooling::Exclusive)
+    }
+
+    /// Whether it carries many streams without windows: nothing but the whole connection can be
+    /// held back.
+    pub fn carries_many_rpc(&self) -> bool {
+        self.protocol().is_some_and(|it| it.pooling == Pooling::Multiplexed && !has_windows(it))
+    }
+
+    /// Whether a stream takes data now; true where there are no windows.
+    pub fn takes_data(&self, stream: StreamId) -> bool {
+        match &self.talk {
+            Talk::Known { protocol, codec } if has_windows(protocol) => codec.capacity(stream) > 0,
+            Talk::Known { .. } | Talk::Unknown => true,
+        }
+    }
+
     /// Its value changes: what was passed of it does not hold any more.
     fn touch(&mut self) {
         if self.passed == Passed::Value {
@@ -224,6 +270,7 @@ impl Connection {
             && self.head_since.is_none()
             && self.exchanges.iter().all(Option::is_none)
             && !(self.input_ended || self.output_shut || self.is_queued || self.is_stalled)
+            && !self.withholds
     }
 
     /// Bytes of both directions.
@@ -362,8 +409,8 @@ impl Connection {
         }
     }
 
-    /// Encodes a part into the output of the connection `id`, which this one is; says how many
-    /// bytes are unsent then.
+    /// Encodes a part into the output of the connection `id`, which this one is; says what became
+    /// of it.
     ///
     /// # Errors
     /// The codec's; one that has no codec yet takes no part.
@@ -373,8 +420,8 @@ impl Connection {
         stream: StreamId,
         part: &Part<'_>,
         outbox: &mut Outbox,
-    ) -> Result<usize, EncodeError> {
-        let Talk::Known { codec, .. } = &mut self.talk else {
+    ) -> Result<Sent, EncodeError> {
+        let Talk::Known { protocol, codec } = &mut self.talk else {
             return Err(EncodeError::UnknownStream);
         };
         // What is queued already has its buffer.
@@ -385,9 +432,30 @@ impl Connection {
             }
         }
         let encoded = codec.encode(stream, part);
+        let is_limited = matches!(part, Part::Data(_, End::No)) && has_windows(protocol);
+        let takes_more = !is_limited || codec.capacity(stream) > 0;
         let unsent = codec.output().len();
         self.wants_to_write(id, outbox);
-        encoded.map(|()| unsent)
+        encoded.map(|()| Sent { unsent, takes_more })
+    }
+
+    /// Gives the peer of the connection `id`, which this one is, credit for so many bytes of data
+    /// that it sent on a stream.
+    pub fn release(
+        &mut self,
+        id: ConnectionId,
+        stream: StreamId,
+        bytes: usize,
+        outbox: &mut Outbox,
+    ) {
+        if self.state != State::Open || !self.has_windows() {
+            return;
+        }
+        let Some(codec) = self.codec() else { return };
+        codec.release(stream, bytes);
+        if !codec.output().is_empty() {
+            self.wants_to_write(id, outbox);
+        }
     }
 
     /// There is something to write, or to do when all is written, on the connection `id`, which
@@ -455,6 +523,12 @@ impl Connection {
             self.exchanges = Vec::new();
         }
     }
+}
+
+/// Whether a protocol limits how much data of a stream may be under way (HTTP/2): HTTP on
+/// connections that carry many streams.
+fn has_windows(protocol: &Protocol) -> bool {
+    protocol.pooling == Pooling::Multiplexed && protocol.kind == Kind::Http
 }
 
 /// Longer requests are not kept to be repeated; heads have some hundred bytes.

@@ -49,7 +49,7 @@ access_log:
 listeners:
   - name: http
     address: 127.0.0.1:{http}
-    protocols: [http1]
+    protocols: [http2, http1]
     route_config: http
     connections_max: {CONNECTIONS_MAX}
   - name: bolt
@@ -107,12 +107,16 @@ pub fn hints(ports: Ports, program: &str) -> String {
     text
 }
 
-fn commands(ports: Ports, program: &str) -> [(String, &'static str); 7] {
+fn commands(ports: Ports, program: &str) -> [(String, &'static str); 8] {
     let Ports { http, bolt, admin } = ports;
     [
         (
             format!("curl -i 'http://127.0.0.1:{http}/hello?name=you'"),
             "an HTTP request; the upstream shows what it received",
+        ),
+        (
+            format!("curl -i --http2-prior-knowledge http://127.0.0.1:{http}/hello"),
+            "the same over HTTP/2, on the same port",
         ),
         (
             format!("curl -s --data-binary 'some text' http://127.0.0.1:{http}/upload"),

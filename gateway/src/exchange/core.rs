@@ -13,7 +13,13 @@ use bytes::BytesMut;
 use hangu_codecs::{Fields, Scratch, Time};
 
 use super::{
-    Exchange, Inert, NEVER, PostOffice, ending::Closed, live, stopping::Stopping, text::Logs,
+    Exchange, Inert, NEVER, PostOffice,
+    ending::Closed,
+    flow::Apart,
+    idle::{STREAM_IDLE, SWEEP_EVERY},
+    live,
+    stopping::Stopping,
+    text::Logs,
     trace::Ids,
 };
 use crate::{
@@ -104,6 +110,9 @@ pub struct Core {
     pub counters: Arc<Counters>,
     pub(crate) log: AccessLog,
     pub(crate) logs: Logs,
+    /// Memory of exchanges that had something apart.
+    #[allow(clippy::vec_box, reason = "exchanges hold them in boxes: only those move")]
+    pub(super) spare_aparts: Vec<Box<Apart>>,
     pub(crate) office: PostOffice,
     pub(crate) load: Arc<Load>,
     pub(crate) scratch: Option<Box<Scratch>>,
@@ -115,6 +124,8 @@ pub struct Core {
     pub(super) added: Fields,
     pub(super) ids: Ids,
     pub(crate) earliest_deadline: Time,
+    /// When exchanges of which nothing moves are next looked for.
+    pub(super) idle_sweep_at: Time,
     pub(crate) timers: std::collections::BinaryHeap<std::cmp::Reverse<(Time, ConnectionId)>>,
     pub(crate) resume: Vec<ConnectionId>,
     pub(crate) freed: Vec<ConnectionId>,
@@ -168,6 +179,7 @@ impl Core {
             counters,
             log,
             logs: Logs::default(),
+            spare_aparts: Vec::new(),
             office,
             load,
             scratch: Some(Box::default()),
@@ -178,6 +190,7 @@ impl Core {
             added: Fields::new(),
             ids: Ids::new(settings.worker, settings.workers, io::own_address()),
             earliest_deadline: NEVER,
+            idle_sweep_at: now.after(SWEEP_EVERY),
             timers: std::collections::BinaryHeap::new(),
             resume: Vec::new(),
             freed: Vec::new(),
@@ -237,7 +250,10 @@ impl Core {
 
     /// Sets the timer of a connection if something is due before the one that is set.
     pub(crate) fn set_timer(&mut self, id: ConnectionId) {
-        let due = self.due(id);
+        self.set_timer_at(id, self.due(id));
+    }
+
+    fn set_timer_at(&mut self, id: ConnectionId, due: Time) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if due < connection.timer_at {
             connection.timer_at = due;
@@ -265,14 +281,11 @@ impl Core {
             State::Flushing => return connection.active_at.after(FLUSH_STALL),
             State::Open => {}
         }
-        let (idle, head) = match connection.side {
-            Side::Downstream { listener } => self.snapshot.downstream_timeouts(listener),
-            Side::Upstream { cluster, .. } => (self.snapshot.upstream_idle(cluster), None),
-        };
-        let rest = if connection.in_flight() > 0 || connection.is_stalled {
-            connection.active_at.after(STREAM_IDLE)
-        } else {
-            connection.active_at.after(idle)
+        let (idle, head) = self.timeouts(connection);
+        let rest = match () {
+            () if connection.is_stalled => connection.active_at.after(STREAM_IDLE),
+            () if connection.in_flight() > 0 => connection.active_at.after(STREAMS_IDLE),
+            () => connection.active_at.after(idle),
         };
         let head = match (connection.head_since, head) {
             (Some(since), Some(head)) => since.after(head),
@@ -283,6 +296,14 @@ impl Core {
             Talk::Unknown => self.goodbye_due(connection),
         };
         rest.min(head).min(own)
+    }
+
+    /// How long a connection may idle, and how long a request head may take.
+    fn timeouts(&self, connection: &Connection) -> (Duration, Option<Duration>) {
+        match connection.side {
+            Side::Downstream { listener } => self.snapshot.downstream_timeouts(listener),
+            Side::Upstream { cluster, .. } => (self.snapshot.upstream_idle(cluster), None),
+        }
     }
 
     /// Hands over the last of the access log and logs nothing more.
@@ -318,6 +339,7 @@ impl Core {
         if now >= self.earliest_deadline {
             self.sweep_deadlines();
         }
+        self.sweep_idle();
         while let Some(std::cmp::Reverse((at, id))) = self.timers.peek().copied() {
             if at > now {
                 break;
@@ -356,7 +378,10 @@ impl Core {
         if self.due(id) <= now {
             return self.on_expired(id);
         }
-        self.set_timer(id);
+        // What is in flight may end at any time, and the connection then idles from there on; its
+        // end sets no timer.
+        let idles_at = self.connections.get(id).map_or(NEVER, |it| now.after(self.timeouts(it).0));
+        self.set_timer_at(id, self.due(id).min(idles_at));
     }
 }
 
@@ -369,6 +394,6 @@ const TIMERS_MIN: usize = 1024;
 /// A client that takes nothing of the last words to it for this long has heard enough.
 const FLUSH_STALL: Duration = Duration::from_secs(10);
 
-/// A connection on which nothing moves for this long while a stream is open is given up, as in
-/// the sidecars (stream idle timeout).
-const STREAM_IDLE: Duration = Duration::from_secs(300);
+/// A connection on which nothing moves for this long while a stream is open is given up. Exchanges
+/// are ended before that, each in its protocol's words; this is for streams without one.
+const STREAMS_IDLE: Duration = STREAM_IDLE.saturating_add(SWEEP_EVERY.saturating_mul(3));

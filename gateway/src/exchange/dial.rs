@@ -3,15 +3,15 @@
 
 use std::rc::Rc;
 
-use hangu_codecs::{Head, OwnedPart, Part, Role, Status};
+use hangu_codecs::{OwnedPart, Part, Role, Status};
 
 use super::{
-    Core, ExchangeId, NEVER, Peer, Upstream, failure::Failure, is_exclusive,
+    Core, ExchangeId, NEVER, Peer, Upstream, failure::Failure, flow::Way, grpc, is_exclusive,
     release::unless_released,
 };
 use crate::{
     clock,
-    connection::{Connection, Side, Talk},
+    connection::{Blocked, Connection, Side, Talk},
     io::{self, DialError},
     telemetry::ReasonPlace,
     upstream::Pool,
@@ -87,8 +87,7 @@ impl Core {
     }
 
     fn on_dial_failure(&mut self, cluster: usize, endpoint: usize, error: &DialError) {
-        let snapshot = Rc::clone(&self.snapshot);
-        let Some((protocol, limits)) = snapshot.pool(cluster) else { return };
+        let Some((protocol, _)) = self.snapshot.pool(cluster) else { return };
         self.counters.endpoint(cluster, endpoint).connect_failures.increment();
         let (status, reason) = match error {
             DialError::TimedOut => {
@@ -117,11 +116,17 @@ impl Core {
                 self.fail_counted(id, Failure::because(status, reason));
             }
         }
+        self.dial_for_waiting(cluster, endpoint);
+        self.endpoints.release(cluster, endpoint);
+    }
+
+    /// Establishes a further connection to an endpoint if someone waits that nobody dials for.
+    pub(super) fn dial_for_waiting(&mut self, cluster: usize, endpoint: usize) {
+        let Some((protocol, limits)) = self.snapshot.pool(cluster) else { return };
         let pool = self.endpoints.pool(cluster, endpoint);
         if pool.is_some_and(|pool| pool.should_dial(protocol.pooling, limits)) {
             self.dial(cluster, endpoint);
         }
-        self.endpoints.release(cluster, endpoint);
     }
 
     /// Gives an exchange that waited for a connection in vain to another endpoint of its cluster,
@@ -182,17 +187,17 @@ impl Core {
     }
 
     /// Sends what is held of an exchange to the endpoint that it is for now.
-    fn send_again(&mut self, id: ExchangeId, parts: Vec<OwnedPart>) {
+    pub(super) fn send_again(&mut self, id: ExchangeId, parts: Vec<OwnedPart>) {
         let snapshot = Rc::clone(&self.snapshot);
         let Some(exchange) = self.exchanges.get(id) else { return };
         let (deadline, downstream) = (exchange.deadline, exchange.downstream);
         let mut parts = parts.into_iter();
         let Some(mut head) = parts.next() else { return };
         let Some(mut part) = head.as_part() else { return };
-        if let Part::Head(Head::RpcRequest(rpc), _) = &mut part
+        if let Part::Head(head, _) = &mut part
             && deadline != NEVER
         {
-            rpc.timeout = Some(deadline.until(self.now));
+            grpc::tell_time_left(head, deadline.until(self.now));
         }
         self.send_head(id, &snapshot, &part);
         for mut part in parts {
@@ -201,10 +206,12 @@ impl Core {
         }
         let is_waiting =
             self.exchanges.get(id).is_some_and(|it| matches!(it.upstream, Upstream::Waiting(_)));
-        if let Peer::Local { connection, .. } = downstream
-            && !is_waiting
-        {
-            self.unblock(connection, crate::connection::Blocked::Waiting);
+        if is_waiting {
+            return;
+        }
+        self.on_taken(id, Way::Request);
+        if let Peer::Local { connection, .. } = downstream {
+            self.unblock(connection, Blocked::Waiting);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How a connection comes to its end: errors, last words, what was due and did not come, closing.
 
-use std::{net::Shutdown, rc::Rc};
+use std::net::Shutdown;
 
 use hangu_codecs::{Error, Fault, Reason, Status};
 
@@ -47,6 +47,20 @@ impl Core {
             self.withdraw(id);
             self.flush_and_close(id);
         }
+    }
+
+    /// Ends an upstream connection that takes no more streams, if it has none.
+    pub(super) fn leave_unused(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        // What its codec has still to tell of a stream is told first.
+        let has_streams = connection.in_flight() > 0 || connection.streams().next().is_some();
+        if connection.state != State::Open || has_streams {
+            return;
+        }
+        if let Some(codec) = connection.codec() {
+            codec.drain();
+        }
+        self.flush_and_close(id);
     }
 
     /// Takes an upstream connection out of its pool.
@@ -100,6 +114,10 @@ impl Core {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if let Some(codec) = connection.codec() {
             codec.drain();
+            if codec.is_parting() {
+                connection.wants_to_write(id, &mut self.outbox);
+                return self.set_timer(id);
+            }
         }
         self.flush_and_close(id);
     }
@@ -123,6 +141,7 @@ impl Core {
                 }
                 if why.may_be_stale() {
                     self.repeat_elsewhere(id);
+                    self.repeat_all(id);
                 }
                 if let Some(connection) = self.connections.get_mut(id) {
                     connection.state = State::Flushing;
@@ -150,13 +169,9 @@ impl Core {
     }
 
     fn on_upstream_gone(&mut self, id: ConnectionId, cluster: usize, endpoint: usize) {
-        let snapshot = Rc::clone(&self.snapshot);
-        let Some((protocol, limits)) = snapshot.pool(cluster) else { return };
         let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
         pool.gone(id);
-        if pool.should_dial(protocol.pooling, limits) {
-            self.dial(cluster, endpoint);
-        }
+        self.dial_for_waiting(cluster, endpoint);
         self.endpoints.release(cluster, endpoint);
     }
 
@@ -190,7 +205,7 @@ impl Closed {
     fn may_be_stale(self) -> bool {
         match self {
             Self::Lost => true,
-            Self::Broken(reason) => reason == CLOSED_BEFORE_RESPONSE,
+            Self::Broken(reason) => CLOSED_BEFORE_RESPONSE.contains(&reason),
             Self::Done => false,
         }
     }
@@ -203,5 +218,6 @@ impl Closed {
     }
 }
 
-/// What the codec of HTTP/1.1 says of an upstream that closed without a byte of an answer.
-const CLOSED_BEFORE_RESPONSE: &str = "closed_before_response";
+/// What the codecs of HTTP/1.1 and HTTP/2 say of an upstream that closed without a byte of an
+/// answer, or with answers that had not begun.
+const CLOSED_BEFORE_RESPONSE: [&str; 2] = ["closed_before_response", "closed_with_streams"];

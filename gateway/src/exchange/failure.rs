@@ -1,6 +1,6 @@
 //! What went wrong, and what the caller is told of it.
 
-use hangu_codecs::{Part, Reason, Status};
+use hangu_codecs::{Codec, Data, Head, Part, Reason, Status, StreamId, grpc::Web, message::End};
 
 use super::{Core, Exchange, ExchangeId, NEVER, Peer};
 use crate::telemetry::{Outcome, ReasonPlace};
@@ -45,8 +45,20 @@ impl Failure {
             Reason::ProtocolError => Self::upstream("upstream_protocol_error"),
             Reason::TooLarge => Self::upstream("upstream_too_large"),
             Reason::SlowReader => Self::upstream("upstream_slow_reader"),
+            Reason::Refused => Self::because(Status::Overloaded, "upstream_refused"),
         }
     }
+}
+
+/// Answers a call of a browser, which sees nothing of a status but what the body says.
+fn reply_to_web(web: &Web, codec: &mut dyn Codec, stream: StreamId, status: Status) {
+    let (mut head, body) = web.reply(status);
+    let head = Part::Head(Head::HttpResponse(&mut head), End::No);
+    if codec.encode(stream, &head).is_err() {
+        return codec.reply(stream, status);
+    }
+    // A stream that is gone meanwhile needs no end.
+    let _ = codec.encode(stream, &Part::Data(Data::Owned(body), End::Yes));
 }
 
 impl Core {
@@ -82,6 +94,8 @@ impl Core {
                     if began {
                         // A stream that is gone needs no breaking off.
                         let _ = codec.encode(stream, &Part::Reset(Reason::ConnectionLost));
+                    } else if let Some(web) = exchange.web() {
+                        reply_to_web(web, codec, stream, failure.status);
                     } else {
                         codec.reply(stream, failure.status);
                     }

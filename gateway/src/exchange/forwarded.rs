@@ -1,6 +1,6 @@
 //! What the gateway changes in the head of an HTTP request before it routes and forwards it.
 
-use hangu_codecs::{Head, HttpRequest, Method, Status};
+use hangu_codecs::{Head, HttpRequest, Method, Status, Version};
 
 use super::{Core, failure::Failure};
 use crate::{
@@ -29,6 +29,11 @@ impl Core {
         }
         let upgrade_allowed = |name: &String| request.upgrade.eq_ignore_ascii_case(name.as_bytes());
         if !config.upgrades.iter().any(upgrade_allowed) {
+            // Without the offer HTTP/2's CONNECT (RFC 8441) would be a GET that a client takes for
+            // accepted.
+            if request.version == Version::Http2 && !request.upgrade.is_empty() {
+                return Err(Failure::because(Status::NotImplemented, "upgrade_not_allowed"));
+            }
             request.upgrade.clear();
         }
         if request.method != Method::Connect {

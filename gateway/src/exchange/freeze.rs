@@ -223,10 +223,14 @@ impl Core {
             deadline: (exchange.deadline != NEVER).then(|| left(exchange.deadline, now)),
             progress: exchange.progress,
             outcome: exchange.outcome,
-            asks_connect: exchange.asks_connect,
+            asks: exchange.asks,
             counts_downstream: exchange.counts_downstream,
             counts_upstream: exchange.counts_upstream,
             retries: exchange.retries,
+            web: exchange.web().copied(),
+            quiet: exchange.quiet,
+            withheld: exchange.withheld(),
+            kept: exchange.kept_parts(),
             text: exchange.logged.as_ref().map(|it| it.text.clone()).unwrap_or_default(),
             received_bytes: exchange.received_bytes,
             sent_bytes: exchange.sent_bytes,
@@ -461,6 +465,7 @@ pub(super) fn freeze_connection(
     let blocked = match connection.blocked {
         None => None,
         Some(Blocked::Waiting) => Some(FrozenBlocked::Waiting),
+        Some(Blocked::Stream) => Some(FrozenBlocked::Stream),
         Some(Blocked::Output(by)) => {
             positions.connections.get(&by).map(|it| FrozenBlocked::Output(*it))
         }

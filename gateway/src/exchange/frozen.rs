@@ -8,11 +8,11 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use hangu_codecs::{Frozen, OwnedPart, StreamId};
+use hangu_codecs::{Frozen, OwnedPart, StreamId, grpc::Web};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Progress, text::Text};
+use super::{Asks, Progress, Withheld, text::Text};
 use crate::{telemetry::Outcome, upstream::Pooled};
 
 /// Version of the layout.
@@ -157,6 +157,8 @@ pub enum FrozenBlocked {
     Output(u32),
     /// Its exchange waits for a connection.
     Waiting,
+    /// The stream that the parts of its exchange go to takes no more.
+    Stream,
 }
 
 /// An exchange.
@@ -184,14 +186,22 @@ pub struct FrozenExchange {
     pub progress: Progress,
     /// What the response said.
     pub outcome: Option<Outcome>,
-    /// The request asks for a tunnel.
-    pub asks_connect: bool,
+    /// What it asks for.
+    pub asks: Asks,
     /// It was counted at its listener.
     pub counts_downstream: bool,
     /// It was counted at the cluster of this place.
     pub counts_upstream: Option<u32>,
     /// Tries before this one.
     pub retries: u8,
+    /// The translation of a call of a browser.
+    pub web: Option<Web>,
+    /// Sweeps for dead exchanges since something of it moved.
+    pub quiet: u8,
+    /// Bytes for which their senders have no credit yet.
+    pub withheld: Withheld,
+    /// The request, if it may have to be sent again.
+    pub kept: Vec<OwnedPart>,
     /// What is logged of the request.
     pub text: Text,
     /// Bytes that came from the client.

@@ -302,7 +302,9 @@ impl Core {
                 self.counters.cluster(cluster).bytes_sent.add(bytes as u64);
             }
         }
-        if !connection.blocking.is_empty() && connection.unsent_bytes() <= UNSENT_LOW {
+        let is_awaited = connection.withholds || !connection.blocking.is_empty();
+        if is_awaited && connection.unsent_bytes() <= UNSENT_LOW {
+            self.on_drained(id);
             self.unblock_readers(id);
         }
     }
@@ -394,8 +396,21 @@ impl Core {
         if connection.may_read() {
             connection.reader.notify();
         }
+        if has_decoded && connection.has_windows() {
+            self.offer_if_awaited(id);
+        }
         self.settle(id);
         self.set_timer(id);
+    }
+
+    /// An upstream connection may have come to take more streams by what it said (RFC 9113 §6.5.2):
+    /// gives it to those who wait.
+    fn offer_if_awaited(&mut self, id: ConnectionId) {
+        let side = self.connections.get(id).map(|it| it.side);
+        let Some(Side::Upstream { cluster, endpoint }) = side else { return };
+        if self.endpoints.pool(cluster, endpoint).is_some_and(|it| it.is_awaited_of(id)) {
+            self.freed.push(id);
+        }
     }
 
     /// The first bytes have not told yet what is spoken: the rest must come in time.
@@ -448,6 +463,8 @@ impl Core {
                 if let Some(pool) = self.endpoints.pool(cluster, endpoint) {
                     pool.withdraw(id);
                 }
+                // Who waited for a stream of it needs another one.
+                self.dial_for_waiting(cluster, endpoint);
             }
             (Event::GoAway, Side::Downstream { .. }) => {}
             (Event::Note(note), side) => self.on_note(side, *note),
@@ -470,6 +487,12 @@ impl Core {
             }
             (Side::Upstream { cluster, .. }, Note::UnknownResponse) => {
                 self.counters.cluster(cluster).unknown_responses.increment();
+            }
+            (Side::Downstream { listener }, Note::StreamError(reason)) => {
+                self.counters.error(ReasonPlace::Downstream(listener), reason);
+            }
+            (Side::Upstream { cluster, .. }, Note::StreamError(reason)) => {
+                self.counters.error(ReasonPlace::Upstream(cluster), reason);
             }
             // The other combinations need no counter: an upstream may send heartbeats too.
             (Side::Upstream { .. }, Note::HeartbeatReceived)
@@ -504,8 +527,15 @@ impl Core {
             let is_exclusive = is_exclusive(protocol);
             let stream = match codec.open() {
                 Ok(stream) => stream,
-                Err(OpenError::Full) => return pool.fill(id),
-                Err(OpenError::Closing) => return pool.withdraw(id),
+                Err(OpenError::Full) => {
+                    pool.fill(id);
+                    return self.dial_for_waiting(cluster, endpoint);
+                }
+                Err(OpenError::Closing) => {
+                    pool.withdraw(id);
+                    self.leave_unused(id);
+                    return self.dial_for_waiting(cluster, endpoint);
+                }
             };
             let Some((index, generation)) = pool.next_waiting() else { return };
             self.serve(ExchangeId::new(index, generation), id, stream);
@@ -541,8 +571,9 @@ impl Core {
 /// A client is read for this long at most after the last words to it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Readers that a connection's unsent output stopped go on when no more than this is left.
-const UNSENT_LOW: usize = 64 * 1024;
+/// Readers that a connection's unsent output stopped go on when no more than this is left, and
+/// credit that was withheld for it is given.
+pub(super) const UNSENT_LOW: usize = 64 * 1024;
 
 /// Whether `end` is the end of its direction.
 pub(super) fn is_end(end: End) -> bool {

@@ -10,10 +10,14 @@ mod core;
 mod dial;
 mod ending;
 mod failure;
+mod flow;
 mod forwarded;
 mod freeze;
 mod frozen;
+mod grpc;
 mod hold;
+mod idle;
+mod kept;
 mod limit;
 mod live;
 mod moving;
@@ -29,10 +33,12 @@ mod thaw;
 mod trace;
 
 pub use self::core::{Core, Settings, Work};
+pub use flow::{Apart, Withheld};
 pub use freeze::{Ahead, Descriptor, Frozen, PassedAhead, Taken};
 pub use frozen::{
     Away, FrozenBytes, FrozenConnection, FrozenWorker, LargeOutput, VERSION as FROZEN_VERSION,
 };
+pub use grpc::Asks;
 pub use hold::{Held, Holding, Unresponsive, hold, settle_letters};
 pub use live::{write_all, yield_once};
 pub use reload::Update;
@@ -44,14 +50,14 @@ use std::{rc::Rc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use hangu_codecs::{
-    Head, Method, OpenError, OwnedPart, Part, Protocol, RpcHead, Status, StreamId, Time,
+    Head, OpenError, OwnedPart, Part, Protocol, RpcHead, Status, StreamId, Time,
     message::{End, RpcOutcome},
     protocol::Pooling,
 };
 use hangu_config::TraceIds;
 
 use crate::{
-    connection::{Blocked, ConnectionId, Id},
+    connection::{Blocked, Connection, ConnectionId, Id},
     snapshot::Snapshot,
     telemetry::{Outcome, RpcNamed, RpcSeries},
     upstream::Acquired,
@@ -92,14 +98,18 @@ pub struct Exchange {
     pub progress: Progress,
     /// What the response said.
     pub outcome: Option<Outcome>,
-    /// The request asks for a tunnel (CONNECT).
-    pub asks_connect: bool,
+    /// What it asks for.
+    pub asks: Asks,
     /// Where the process limits requests in flight, it was counted at its listener.
     pub counts_downstream: bool,
     /// And at the cluster with this place.
     pub counts_upstream: Option<u32>,
     /// Tries before this one.
     pub retries: u8,
+    /// Sweeps for dead exchanges since something of it moved; see `idle`.
+    pub quiet: u8,
+    /// What only some exchanges have.
+    pub apart: Option<Box<Apart>>,
     /// What only the access log tells; none where nothing is logged.
     pub logged: Option<Box<Logged>>,
     /// Bytes of body or frame that came from the client.
@@ -194,6 +204,9 @@ impl Core {
         if let Err(failure) = self.prepare(&snapshot, listener, connection, head) {
             return self.fail(id, failure);
         }
+        if let Err(failure) = self.begin_grpc(id, listener, &snapshot, head) {
+            return self.fail(id, failure);
+        }
         match head {
             Head::RpcRequest(rpc) if is_traced_here => {
                 let added = std::mem::take(&mut self.added);
@@ -219,8 +232,9 @@ impl Core {
             return self.fail(id, Status::NoRoute.into());
         };
         let cluster = found.cluster;
-        let deadline = self.deadline(found.timeout, head);
-        let series = self.series(head);
+        let is_call = self.exchanges.get(id).is_some_and(|it| it.asks.is_call());
+        let deadline = self.deadline(found.timeout, head, is_call);
+        let series = self.series(head, is_call);
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.series = series;
             exchange.route = Some(found.route as u32);
@@ -253,6 +267,7 @@ impl Core {
             Head::HttpRequest(_) | Head::HttpResponse(_) => 0,
         };
         let logged = self.settings.access_log.then(|| self.logs.keep(head));
+        let asks = Asks::of(head);
         self.counters.listener(asked.listener).requests_active.increment();
         self.exchanges.insert(Exchange {
             downstream: asked.downstream,
@@ -262,6 +277,7 @@ impl Core {
             route: None,
             series: match head {
                 Head::RpcRequest(_) => RpcSeries::NoRoute,
+                Head::HttpRequest(_) if asks.is_call() => RpcSeries::NoRoute,
                 Head::HttpRequest(_) | Head::HttpResponse(_) | Head::RpcResponse(_) => {
                     RpcSeries::None
                 }
@@ -276,10 +292,12 @@ impl Core {
                 ..Progress::default()
             },
             outcome: (!asked.two_way).then_some(Outcome::Oneway),
-            asks_connect: matches!(head, Head::HttpRequest(it) if it.method == Method::Connect),
+            asks,
             counts_downstream: false,
             counts_upstream: None,
             retries: 0,
+            quiet: 0,
+            apart: None,
             logged,
             received_bytes,
             sent_bytes: 0,
@@ -287,16 +305,21 @@ impl Core {
     }
 
     /// Where a request that a route matched is counted by its names.
-    fn series(&self, head: &Head<'_>) -> RpcSeries {
-        let Head::RpcRequest(rpc) = head else { return RpcSeries::None };
+    fn series(&self, head: &Head<'_>, is_call: bool) -> RpcSeries {
         let Some(counters) = self.counters.worker.rpc.get() else { return RpcSeries::None };
-        let caller = rpc.fields.at(rpc.trace.caller_app);
-        counters.find(RpcNamed { service: rpc.service, method: rpc.method, caller })
+        match head {
+            Head::RpcRequest(rpc) => {
+                let caller = rpc.fields.at(rpc.trace.caller_app);
+                counters.find(RpcNamed { service: rpc.service, method: rpc.method, caller })
+            }
+            Head::HttpRequest(request) if is_call => grpc::series(request, counters),
+            Head::HttpRequest(_) | Head::HttpResponse(_) | Head::RpcResponse(_) => RpcSeries::None,
+        }
     }
 
     /// The instant at which the exchange ends without a response: the smallest of what the route
-    /// and the frame allow. What is left of it travels on in the frame.
-    fn deadline(&mut self, route: Option<Duration>, head: &mut Head<'_>) -> Time {
+    /// and the frame, or the call, allow. What is left of it travels on in these.
+    fn deadline(&mut self, route: Option<Duration>, head: &mut Head<'_>, is_call: bool) -> Time {
         let timeout = match head {
             Head::RpcRequest(rpc) => {
                 let smallest = match (rpc.timeout, route) {
@@ -306,6 +329,13 @@ impl Core {
                 rpc.timeout = smallest;
                 // Nobody waits for the answer to a oneway request.
                 if rpc.two_way { smallest } else { None }
+            }
+            Head::HttpRequest(request) if is_call => {
+                let smallest = grpc::timeout(request, route);
+                if let Some(smallest) = smallest {
+                    grpc::tell_time_left(head, smallest);
+                }
+                smallest
             }
             Head::HttpRequest(_) | Head::HttpResponse(_) | Head::RpcResponse(_) => route,
         };
@@ -362,7 +392,10 @@ impl Core {
         {
             match error {
                 OpenError::Full => pool.fill(connection),
-                OpenError::Closing => pool.withdraw(connection),
+                OpenError::Closing => {
+                    pool.withdraw(connection);
+                    self.leave_unused(connection);
+                }
             }
         }
         opened.ok()
@@ -383,6 +416,7 @@ impl Core {
         if is_large
             && let Peer::Local { connection, .. } = downstream
             && let Some(client) = self.connections.get_mut(connection)
+            && !client.has_windows()
         {
             client.blocked = Some(Blocked::Waiting);
         }
@@ -405,9 +439,13 @@ impl Core {
         exchange.upstream = Upstream::Joined(Peer::Local { connection, stream });
         exchange.forwarded = now;
         let is_oneway = exchange.outcome == Some(Outcome::Oneway);
+        if self.connections.get(connection).is_some_and(Connection::has_windows) {
+            self.keep_head(id, part);
+        }
         let Some(upstream) = self.connections.get_mut(connection) else { return };
         upstream.join(stream, id.parts());
-        let is_repeatable = upstream.bytes_received > 0 && repeat::may_be_repeated(part);
+        let is_repeatable =
+            upstream.is_exclusive() && upstream.bytes_received > 0 && repeat::may_be_repeated(part);
         let encoded = upstream.encode(connection, stream, part, &mut self.outbox);
         if is_repeatable {
             upstream.keep_repeatable();
@@ -418,10 +456,10 @@ impl Core {
         let counters = self.counters.endpoint(cluster, endpoint);
         counters.requests.increment();
         counters.requests_active.increment();
-        let Ok(unsent) = encoded else {
+        let Ok(sent) = encoded else {
             return self.fail(id, Failure::internal("request_not_encodable"));
         };
-        self.hold_back(id, connection, unsent);
+        self.hold_back(id, connection, sent);
         if is_oneway {
             self.complete(id);
         }

@@ -20,7 +20,7 @@ use hangu_codecs::protocol::Pooling;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Core, ExchangeId, Letter, Peer, Upstream,
+    Asks, Core, ExchangeId, Letter, Peer, Upstream,
     freeze::{Names, Positions, freeze_connection, seal_output},
     frozen::{FrozenConnection, FrozenExchange, FrozenPeer, FrozenUpstream},
     thaw::Plan,
@@ -162,6 +162,8 @@ impl Core {
             let mut half = self.freeze_exchange(own, exchange, &positions, &mut names);
             // The parts that wait for an upstream connection wait here.
             half.upstream = FrozenUpstream::Joined(FrozenPeer::Remote(here, place.parts()));
+            // And so does what may have to be sent again.
+            half.kept = Vec::new();
             halves.push(half);
         }
         for (own, place) in ids.zip(places) {
@@ -181,6 +183,12 @@ impl Core {
         let listener = exchange.listener as usize;
         let logged = exchange.logged.take();
         exchange.series = RpcSeries::None;
+        if exchange.asks.is_call() {
+            exchange.asks = Asks::Answer;
+        }
+        if let Some(apart) = &mut exchange.apart {
+            apart.web = None;
+        }
         let (downstream, upstream) =
             (std::mem::take(&mut exchange.counts_downstream), exchange.counts_upstream.take());
         if downstream {

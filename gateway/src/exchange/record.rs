@@ -2,7 +2,7 @@
 
 use hangu_codecs::{Part, Reason};
 
-use super::{Core, Exchange, ExchangeId, NEVER, Peer, Upstream, ending::Closed};
+use super::{Core, Exchange, ExchangeId, NEVER, Peer, Upstream, ending::Closed, grpc};
 use crate::{
     connection::{Blocked, ConnectionId, Side, State},
     telemetry::{Ended, Outcome, Record},
@@ -13,6 +13,7 @@ impl Core {
     pub(super) fn complete(&mut self, id: ExchangeId) {
         let Some(mut exchange) = self.exchanges.remove(id) else { return };
         self.release_request(&exchange);
+        self.give_all_back(&exchange);
         let upstream = std::mem::replace(&mut exchange.upstream, Upstream::Ended);
         self.let_upstream_go(&exchange, id, upstream);
         if let Peer::Local { connection, stream } = exchange.downstream {
@@ -20,7 +21,8 @@ impl Core {
             if let Some(client) = self.connections.get_mut(connection) {
                 client.part(stream);
                 is_finished = client.is_finished();
-                let was_waiting = client.blocked.take_if(|by| *by == Blocked::Waiting).is_some();
+                let is_of_it = |by: &mut Blocked| matches!(by, Blocked::Waiting | Blocked::Stream);
+                let was_waiting = client.blocked.take_if(is_of_it).is_some();
                 let is_to_decode = was_waiting || !client.input.is_empty();
                 if is_to_decode && self.resume.last() != Some(&connection) {
                     self.resume.push(connection);
@@ -32,6 +34,7 @@ impl Core {
             self.count(&exchange);
         }
         self.logs.give_back(exchange.logged);
+        self.spare_apart(exchange.apart);
     }
 
     fn let_upstream_go(&mut self, exchange: &Exchange, id: ExchangeId, upstream: Upstream) {
@@ -82,7 +85,7 @@ impl Core {
     }
 
     /// An upstream connection lost a stream: it may take another.
-    fn free(&mut self, id: ConnectionId) {
+    pub(super) fn free(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_finished() {
             return self.settle(id);
@@ -107,8 +110,10 @@ impl Core {
             }
             return;
         }
-        let pool = self.endpoints.pool(cluster, endpoint);
-        if pool.is_some_and(|pool| pool.waiting() > 0 || pool.is_full(id)) {
+        let Some(pool) = self.endpoints.pool(cluster, endpoint) else { return };
+        if pool.is_leaving(id) {
+            self.leave_unused(id);
+        } else if pool.waiting() > 0 || pool.is_full(id) {
             self.freed.push(id);
         }
     }
@@ -130,8 +135,10 @@ impl Core {
             duration_us,
             upstream_us,
         });
+        let grpc = exchange.asks.code(outcome);
         if let Some(rpc) = self.counters.worker.rpc.get() {
-            rpc.end(exchange.series, outcome.class(), duration_us);
+            let class = grpc.map_or(outcome.class(), |code| grpc::class(code, outcome));
+            rpc.end(exchange.series, class, duration_us);
         }
         if self.settings.access_log {
             self.write_log(exchange, outcome, duration_us, upstream_us);
@@ -172,6 +179,7 @@ impl Core {
             cluster: target.map_or("", |it| snapshot.cluster_name(it.0)),
             upstream: target.and_then(|it| snapshot.member(it.0, it.1)).map(|it| it.address),
             outcome,
+            grpc: exchange.asks.code(outcome),
             failure: logged.failure,
             received_bytes: exchange.received_bytes,
             sent_bytes: exchange.sent_bytes,

@@ -17,7 +17,8 @@ use atomic_waker::AtomicWaker;
 use hangu_codecs::{OwnedPart, Part, Reason, Status, Time};
 
 use super::{
-    Asked, Core, Exchange, ExchangeId, Holding, NEVER, Peer, Progress, Upstream, failure::Failure,
+    Asked, Asks, Core, Exchange, ExchangeId, Holding, NEVER, Peer, Progress, Upstream,
+    failure::Failure, flow::Way, live::is_end,
 };
 use crate::{
     snapshot::Snapshot,
@@ -48,8 +49,12 @@ enum What {
     Request(OwnedPart),
     /// The caller is gone.
     Cancel,
+    /// So many bytes of the request were taken.
+    RequestTaken(u32),
     /// A part of the response.
     Response(OwnedPart),
+    /// So many bytes of the response were taken.
+    ResponseTaken(u32),
     /// It failed.
     Fail(Failure),
 }
@@ -162,6 +167,15 @@ impl Core {
         self.mail(worker, exchange, What::Response(part.to_owned()));
     }
 
+    /// Tells the worker of a sender's connection that so many bytes were taken.
+    pub(super) fn mail_taken(&mut self, worker: usize, exchange: (u32, u32), way: Way, bytes: u32) {
+        let what = match way {
+            Way::Request => What::RequestTaken(bytes),
+            Way::Response => What::ResponseTaken(bytes),
+        };
+        self.mail(worker, exchange, what);
+    }
+
     /// Tells the worker of the client's connection that its exchange failed.
     pub(super) fn mail_failure(&mut self, worker: usize, exchange: (u32, u32), failure: Failure) {
         self.mail(worker, exchange, What::Fail(failure));
@@ -186,7 +200,10 @@ impl Core {
         let Between { worker, exchange, what } = between;
         match what {
             What::Begin { listener, target, deadline, oneway, mut part } => {
-                let id = self.enter_away((worker, exchange), listener, target, deadline, oneway);
+                let ends =
+                    part.as_part().is_none_or(|it| matches!(it, Part::Head(_, end) if is_end(end)));
+                let asked = (deadline, oneway, ends);
+                let id = self.enter_away((worker, exchange), listener, target, asked);
                 let snapshot = Rc::clone(&self.snapshot);
                 self.endpoints.began(target.0, target.1);
                 let Some(part) = part.as_part() else { return };
@@ -201,6 +218,15 @@ impl Core {
             What::Cancel => {
                 if let Some(id) = self.away.get(&(worker, exchange)).copied() {
                     self.cancel(id, Reason::Cancelled);
+                }
+            }
+            What::RequestTaken(bytes) => {
+                let id = ExchangeId::new(exchange.0, exchange.1);
+                self.on_taken_away(id, Way::Request, bytes);
+            }
+            What::ResponseTaken(bytes) => {
+                if let Some(id) = self.away.get(&(worker, exchange)).copied() {
+                    self.on_taken_away(id, Way::Response, bytes);
                 }
             }
             What::Response(mut part) => {
@@ -220,8 +246,7 @@ impl Core {
         caller: (usize, (u32, u32)),
         listener: usize,
         target: (usize, usize),
-        deadline: Time,
-        oneway: bool,
+        (deadline, oneway, request_ended): (Time, bool, bool),
     ) -> ExchangeId {
         let (worker, exchange) = caller;
         let asked =
@@ -240,16 +265,19 @@ impl Core {
             // The caller's worker watches the deadline; this one sends on what is left of it.
             deadline,
             progress: Progress {
-                request_ended: true,
+                request_ended,
                 response_ended: !asked.two_way,
                 ..Progress::default()
             },
             outcome: oneway.then_some(Outcome::Oneway),
-            asks_connect: false,
+            // What is asked for is known there.
+            asks: Asks::Answer,
             // Its other half was.
             counts_downstream: false,
             counts_upstream: None,
             retries: 0,
+            quiet: 0,
+            apart: None,
             // So does the log.
             logged: None,
             received_bytes: 0,

@@ -68,8 +68,8 @@ impl Core {
             return false;
         }
         let has_unsent = self.connections.iter_mut().any(|(_, it)| it.unsent_bytes() > 0);
-        if self.exchanges.is_empty() && !has_unsent && (now >= until || !self.awaits_newcomers(now))
-        {
+        let may_bring_more = now < until && (self.awaits_newcomers(now) || self.is_parting());
+        if self.exchanges.is_empty() && !has_unsent && !may_bring_more {
             return true;
         }
         match step {
@@ -140,9 +140,8 @@ impl Core {
                 codec.drain();
                 connection.wants_to_write(id, &mut self.outbox);
                 self.settle(id);
-            } else {
-                self.set_timer(id);
             }
+            self.set_timer(id);
         }
     }
 
@@ -165,6 +164,16 @@ impl Core {
         self.connections
             .iter()
             .any(|(_, it)| matches!(it.talk, Talk::Unknown) && it.since.since(now) < NEWCOMER_WAIT)
+    }
+
+    /// Whether a client may not have read yet that no more requests are taken.
+    fn is_parting(&self) -> bool {
+        let mut downstream =
+            self.connections.iter().filter(|(_, it)| matches!(it.side, Side::Downstream { .. }));
+        downstream.any(|(_, it)| match &it.talk {
+            Talk::Known { codec, .. } => codec.is_parting(),
+            Talk::Unknown => false,
+        })
     }
 }
 

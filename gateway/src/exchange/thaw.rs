@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Core, Exchange, ExchangeId, NEVER, Peer, Upstream, Work,
+    flow::Apart,
     frozen::{
         Away, FrozenBlocked, FrozenConnection, FrozenExchange, FrozenHead, FrozenPeer,
         FrozenSeries, FrozenSide, FrozenState, FrozenUpstream, FrozenWorker, Reader,
@@ -378,9 +379,11 @@ impl Core {
     fn put_in_pool(&mut self, id: ConnectionId, pooled: Pooled) {
         if let Some(Side::Upstream { cluster, endpoint }) =
             self.connections.get(id).map(|it| it.side)
+            && let Some(pooling) =
+                self.connections.get(id).and_then(|it| it.protocol()).map(|it| it.pooling)
             && let Some(pool) = self.endpoints.pool(cluster, endpoint)
         {
-            pool.adopt(id, pooled);
+            pool.adopt(pooling, id, pooled);
         }
     }
 
@@ -424,6 +427,7 @@ impl Core {
     ) -> Result<(), RefusedThaw> {
         let by = match by {
             FrozenBlocked::Waiting => Blocked::Waiting,
+            FrozenBlocked::Stream => Blocked::Stream,
             FrozenBlocked::Output(at) => {
                 let writer = *ids.get(at as usize).ok_or(RefusedThaw::Damaged)?;
                 if let Some(writer) = self.connections.get_mut(writer) {
@@ -514,10 +518,12 @@ impl Core {
             deadline,
             progress: frozen.progress,
             outcome: frozen.outcome,
-            asks_connect: frozen.asks_connect,
+            asks: frozen.asks,
             counts_downstream: frozen.counts_downstream,
             counts_upstream: counts_upstream.map(|it| it as u32),
             retries: frozen.retries,
+            quiet: frozen.quiet,
+            apart: Apart::thawed(frozen.withheld, frozen.kept, frozen.web),
             logged,
             received_bytes: frozen.received_bytes,
             sent_bytes: frozen.sent_bytes,
@@ -656,6 +662,8 @@ fn fill_in(
     connection.since = before(now, frozen.since);
     connection.bytes_received = frozen.bytes_received;
     connection.bytes_sent = frozen.bytes_sent;
+    // Whoever waits for the output to be written is told then, as before.
+    connection.withholds = connection.unsent_bytes() > live::UNSENT_LOW;
     connection.repeatable = frozen.repeatable.as_ref().map(|it| Box::new(it.to_vec()));
     Ok(())
 }

@@ -141,6 +141,8 @@ impl<'a> Said<'a> {
                 12 if is(b"x-b3-traceid") => said.b3_trace = value,
                 13 if is(b"sofacallerapp") => said.caller_app = value,
                 14 if is(b"sofacallerzone") => said.caller_zone = value,
+                // Triple of Dubbo and SOFA-RPC.
+                20 if is(b"tri-consumer-appname") => said.caller_app = value,
                 _ => {}
             }
         }

@@ -172,6 +172,7 @@ pub(super) const fn reason_name(reason: Reason) -> &'static str {
         Reason::ProtocolError => "protocol_error",
         Reason::TooLarge => "too_large",
         Reason::SlowReader => "slow_reader",
+        Reason::Refused => "refused",
     }
 }
 

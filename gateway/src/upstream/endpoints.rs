@@ -160,6 +160,11 @@ impl Endpoints {
         cluster.budget.take(cluster.retry.budget, workers, now).then_some(other)
     }
 
+    /// Whether a cluster takes further tries after so many, as far as its budget allows them.
+    pub fn allows_tries(&self, cluster: usize, tries: u8) -> bool {
+        self.clusters.get(cluster).is_some_and(|it| tries < it.retry.attempts_max)
+    }
+
     /// Whether the cluster's budget allows a further try after so many.
     pub fn try_again(&mut self, cluster: usize, tries: u8, now: Time) -> bool {
         let workers = self.workers;

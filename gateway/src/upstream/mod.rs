@@ -24,6 +24,8 @@ pub struct Pool {
     shared: Vec<ConnectionId>,
     /// Multiplexed pooling: connections that take streams again when one of theirs ends.
     full: Vec<ConnectionId>,
+    /// Connections that take no streams any more, until they are gone.
+    leaving: Vec<ConnectionId>,
     next_shared: usize,
     /// Connections established, idle or not.
     established: u32,
@@ -83,7 +85,7 @@ impl Pool {
             Pooling::Exclusive => self.waiting.len() < self.dialling as usize,
             Pooling::Multiplexed => self.dialling > 0,
         };
-        if enough || self.established.saturating_add(self.dialling) >= limits.connections_max {
+        if enough || !self.has_room(pooling, limits) {
             return Acquired::Wait;
         }
         Acquired::Dial
@@ -97,10 +99,23 @@ impl Pool {
         self.shared.get(self.next_shared).copied()
     }
 
+    /// Whether one more connection may be established. Multiplexed ones that take no streams any
+    /// more do not count: what is in flight on them may last, and others are not to wait for it.
+    /// But no more of them than others are.
+    fn has_room(&self, pooling: Pooling, limits: PoolLimits) -> bool {
+        let leaving = match pooling {
+            Pooling::Exclusive => 0,
+            Pooling::Multiplexed => u32::try_from(self.leaving.len()).unwrap_or(u32::MAX),
+        };
+        let all = self.established.saturating_add(self.dialling);
+        all.saturating_sub(leaving.min(limits.connections_max)) < limits.connections_max
+    }
+
     /// Takes in a connection that another owner established.
-    pub fn adopt(&mut self, id: ConnectionId, pooled: Pooled) {
+    pub fn adopt(&mut self, pooling: Pooling, id: ConnectionId, pooled: Pooled) {
         self.established += 1;
         match pooled {
+            Pooled::No if pooling == Pooling::Multiplexed => self.leaving.push(id),
             Pooled::No => {}
             Pooled::Idle => self.idle.push(id),
             Pooled::Shared => self.shared.push(id),
@@ -157,6 +172,9 @@ impl Pool {
     /// A connection takes a stream: an exclusive one again, after its stream ended; a shared one
     /// from now on (offering it twice changes nothing).
     pub fn offer(&mut self, pooling: Pooling, id: ConnectionId) {
+        if self.is_leaving(id) {
+            return;
+        }
         self.full.retain(|it| *it != id);
         match pooling {
             Pooling::Exclusive => self.idle.push(id),
@@ -167,7 +185,7 @@ impl Pool {
 
     /// A connection takes no streams until one of its own ends.
     pub fn fill(&mut self, id: ConnectionId) {
-        self.withdraw(id);
+        self.take_out(id);
         self.full.push(id);
     }
 
@@ -176,8 +194,26 @@ impl Pool {
         self.full.contains(&id)
     }
 
+    /// Whether someone waits who may be served by a connection that was full, or is one of those
+    /// that take streams.
+    pub fn is_awaited_of(&self, id: ConnectionId) -> bool {
+        !self.waiting.is_empty() && !self.is_leaving(id)
+    }
+
+    /// Whether a connection takes no streams any more.
+    pub fn is_leaving(&self, id: ConnectionId) -> bool {
+        self.leaving.contains(&id)
+    }
+
     /// A connection takes no streams any more.
     pub fn withdraw(&mut self, id: ConnectionId) {
+        self.take_out(id);
+        if !self.is_leaving(id) {
+            self.leaving.push(id);
+        }
+    }
+
+    fn take_out(&mut self, id: ConnectionId) {
         self.full.retain(|it| *it != id);
         self.idle.retain(|it| *it != id);
         self.shared.retain(|it| *it != id);
@@ -185,7 +221,8 @@ impl Pool {
 
     /// A connection is gone.
     pub fn gone(&mut self, id: ConnectionId) {
-        self.withdraw(id);
+        self.take_out(id);
+        self.leaving.retain(|it| *it != id);
         self.established = self.established.saturating_sub(1);
     }
 
@@ -212,7 +249,7 @@ impl Pool {
                 !self.waiting.is_empty() && self.dialling == 0 && self.shared.is_empty()
             }
         };
-        wanted && self.established.saturating_add(self.dialling) < limits.connections_max
+        wanted && self.has_room(pooling, limits)
     }
 }
 
@@ -258,5 +295,56 @@ mod tests {
         assert_eq!(pool.take_waiting(), [(1, 0), (2, 0)]);
         pool.gone(id);
         assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Dial);
+    }
+
+    fn established(pool: &mut Pool, index: u32) -> ConnectionId {
+        pool.dial_began();
+        pool.dial_ended(true);
+        let id = ConnectionId::new(index, 0);
+        pool.offer(Pooling::Multiplexed, id);
+        id
+    }
+
+    #[test]
+    fn a_further_connection_is_made_when_all_are_full_up_to_the_limit() {
+        let mut pool = Pool::default();
+        let first = established(&mut pool, 1);
+        pool.fill(first);
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Dial);
+        let second = established(&mut pool, 2);
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Connection(second));
+        pool.fill(second);
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Wait);
+        pool.offer(Pooling::Multiplexed, first);
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Connection(first));
+    }
+
+    #[test]
+    fn a_connection_that_takes_no_more_streams_is_replaced_while_it_lasts() {
+        let mut pool = Pool::default();
+        let ids = [1, 2].map(|it| established(&mut pool, it));
+        ids.into_iter().for_each(|it| pool.withdraw(it));
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Dial);
+        // Offered late, by what ended on it.
+        pool.offer(Pooling::Multiplexed, ids[0]);
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Dial);
+        let more = [3, 4].map(|it| established(&mut pool, it));
+        assert!(matches!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Connection(_)));
+        more.into_iter().for_each(|it| pool.withdraw(it));
+        // As many as may be are on their way out: nothing is gained by more.
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Wait);
+        pool.gone(ids[0]);
+        assert_eq!(pool.acquire(Pooling::Multiplexed, LIMITS), Acquired::Dial);
+    }
+
+    #[test]
+    fn a_connection_that_leaves_goes_on_counting_where_each_has_one_stream() {
+        let mut pool = Pool::default();
+        for index in [1, 2] {
+            pool.dial_began();
+            pool.dial_ended(true);
+            pool.withdraw(ConnectionId::new(index, 0));
+        }
+        assert_eq!(pool.acquire(Pooling::Exclusive, LIMITS), Acquired::Wait);
     }
 }

@@ -6,6 +6,7 @@ use crate::{BodySize, Data, EncodeError, Fields, HttpResponse, StreamId};
 use super::super::body::Body;
 use super::super::encode::{self, Length, Persistence};
 use super::super::state::{Asked, Framing, Incoming, Outgoing};
+use super::super::websocket::{ACCEPT, is_websocket};
 use super::{Exchange, Server, State};
 
 impl Server {
@@ -65,7 +66,11 @@ impl Server {
         let State::Exchange(exchange) = &mut self.core.state else { return Ok(()) };
         let persistence = match head.status {
             101 if head.upgrade.is_empty() => return Err(EncodeError::Unfit),
-            101 => Persistence::Upgrade,
+            // RFC 6455 §4.2.2: a server that was asked in HTTP/2 has not answered the key.
+            101 if is_websocket(&head.upgrade) && head.fields.find(ACCEPT).is_none() => {
+                Persistence::Upgrade { answers: exchange.asked.websocket_key }
+            }
+            101 => Persistence::Upgrade { answers: None },
             _ => Persistence::Unsaid,
         };
         encode::response(head, Length::Unsaid, persistence, &mut self.output)?;

@@ -6,19 +6,23 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hangu_codecs::{Event, Limits, Protocol, Role, Scratch, codec::Note};
+use hangu_codecs::{Event, HttpRequest, Limits, Protocol, Role, Scratch, codec::Note, http1};
 use hangu_config::{HealthCheck, Probe, Statuses};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Endpoints, Task, vary};
+use super::ask::ask;
+use super::{Endpoints, Task, grpc, vary};
 use crate::clock;
 
 /// The first check of an endpoint comes within this time, so that those of many do not come
 /// together.
 const FIRST_WITHIN: Duration = Duration::from_millis(500);
+
+/// How the gateway names itself to those that it asks.
+pub(super) const USER_AGENT: &str = concat!("hangu/", env!("CARGO_PKG_VERSION"));
 
 /// Bytes that a Bolt endpoint may send before it answers the heartbeat; its own heartbeat is some
 /// dozen.
@@ -95,7 +99,16 @@ async fn probe(subject: &Subject, probe: &Probe) -> Result<(), String> {
         Probe::Tcp {} => Ok(()),
         Probe::Http { path, host, expected_statuses } => {
             let host = host.clone().unwrap_or_else(|| subject.endpoint.to_string());
+            if subject.protocol.name != http1::PROTOCOL.name {
+                return get(stream, subject.protocol, path, &host, expected_statuses).await;
+            }
             http(stream, path, &host, expected_statuses).await
+        }
+        Probe::Grpc { service, host } => {
+            let host = host.clone().unwrap_or_else(|| subject.endpoint.to_string());
+            let (mut request, body) = grpc::request(service, &host);
+            let answer = ask(stream, subject.protocol, &mut request, &body).await?;
+            grpc::is_serving(&answer)
         }
         Probe::Bolt {} => heartbeat(stream, subject.protocol).await,
     }
@@ -112,7 +125,7 @@ async fn http(
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
     let request = hyper::Request::get(path)
         .header(hyper::header::HOST, host)
-        .header(hyper::header::USER_AGENT, concat!("hangu/", env!("CARGO_PKG_VERSION")))
+        .header(hyper::header::USER_AGENT, USER_AGENT)
         .header(hyper::header::CONNECTION, "close")
         .body(Empty::<&[u8]>::new())
         .map_err(|error| error.to_string())?;
@@ -122,7 +135,28 @@ async fn http(
         let _ = connection.await;
     }));
     let response = sender.send_request(request).await.map_err(text)?;
-    let status = response.status().as_u16();
+    judge(response.status().as_u16(), expected)
+}
+
+/// Asks by the codec of the cluster's protocol.
+async fn get(
+    stream: TcpStream,
+    protocol: &Protocol,
+    path: &str,
+    host: &str,
+    expected: &[Statuses],
+) -> Result<(), String> {
+    let mut request = HttpRequest {
+        authority: host.as_bytes().to_vec(),
+        path: path.as_bytes().to_vec(),
+        ..HttpRequest::default()
+    };
+    request.fields.push(b"user-agent", USER_AGENT.as_bytes());
+    let status = ask(stream, protocol, &mut request, b"").await?.status;
+    judge(status, expected)
+}
+
+fn judge(status: u16, expected: &[Statuses]) -> Result<(), String> {
     if expected.iter().any(|it| it.contains(status)) {
         Ok(())
     } else {

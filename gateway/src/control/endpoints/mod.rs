@@ -5,7 +5,9 @@
 //! runs with what the configuration wants whenever a version is published. What the tasks find out
 //! is published to the workers through [`Inspect`].
 
+mod ask;
 mod dns;
+mod grpc;
 mod health;
 
 use std::cell::{Cell, RefCell};

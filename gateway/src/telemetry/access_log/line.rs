@@ -1,6 +1,6 @@
 //! One record as a line of the operator's own format.
 
-use hangu_codecs::message::RpcOutcome;
+use hangu_codecs::{grpc::Code, message::RpcOutcome};
 use hangu_config::{LogField, LogPiece};
 
 use super::record::{Record, Subject, Timestamp, cut};
@@ -53,6 +53,7 @@ impl Record<'_> {
             LogField::Cluster => self.cluster.as_bytes(),
             LogField::Zone => self.zone.as_bytes(),
             LogField::CalleeZone => self.callee_zone.as_bytes(),
+            LogField::GrpcStatus => self.grpc.map_or("", Code::name).as_bytes(),
             LogField::Failure => self.failure_name().unwrap_or_default().as_bytes(),
             LogField::CallerZone => self.call.caller_zone,
             LogField::CallerApp => self.call.caller_app,

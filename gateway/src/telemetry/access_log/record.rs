@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hangu_codecs::{Status, message::RpcOutcome};
+use hangu_codecs::{Status, grpc::Code, message::RpcOutcome};
 
 use super::json::{Object, member};
 use super::room::Room;
@@ -32,6 +32,8 @@ pub struct Record<'a> {
     pub upstream: Option<SocketAddr>,
     /// How it ended.
     pub outcome: Outcome,
+    /// How a gRPC call ended; `None` for everything else.
+    pub grpc: Option<Code>,
     /// What went wrong, in more detail than the outcome tells: a constant text such as
     /// [`hangu_codecs::Error::reason`]. The outcome's own name stands in when there is none.
     pub failure: Option<&'static str>,
@@ -157,6 +159,9 @@ impl Record<'_> {
             Outcome::Gateway(status) => self.write_own_status(object, status),
             Outcome::Reset(_) => object.text(member!("status"), b"reset"),
         }
+        if let Some(code) = self.grpc {
+            object.text(member!("grpc_status"), code.name().as_bytes());
+        }
         if let Some(failure) = self.failure_name() {
             object.text(member!("failure"), failure.as_bytes());
         }
@@ -273,6 +278,7 @@ pub(super) mod tests {
             cluster: "back",
             upstream: Some("[::1]:80".parse().unwrap()),
             outcome: Outcome::Http(200),
+            grpc: None,
             failure: None,
             received_bytes: 0,
             sent_bytes: 12,
@@ -318,6 +324,13 @@ pub(super) mod tests {
                 "callee_zone": "GZ00A", "zone": "GZ00B", "worker": 3
             })
         );
+    }
+
+    #[test]
+    fn a_grpc_call_tells_how_it_ended_beside_its_http_status() {
+        let record = Record { grpc: Some(Code::NotFound), ..record() };
+        let line = line(&record);
+        assert_eq!((&line["status"], &line["grpc_status"]), (&json!(200), &json!("not_found")));
     }
 
     #[test]

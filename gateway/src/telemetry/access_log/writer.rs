@@ -337,6 +337,7 @@ mod tests {
             cluster: "",
             upstream: None,
             outcome: Outcome::Http(200),
+            grpc: None,
             failure: None,
             received_bytes: 0,
             sent_bytes: 0,

@@ -2,7 +2,7 @@
 
 /// A field that is not passed on as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(crate) enum Known {
     /// `Connection`
     Connection,
     /// `Content-Length`
@@ -26,7 +26,7 @@ pub(super) enum Known {
 }
 
 /// What is known of a name; `None` for a field that is passed on.
-pub(super) fn known(name: &[u8]) -> Option<Known> {
+pub(crate) fn known(name: &[u8]) -> Option<Known> {
     // By length first: a field that is passed on is seldom compared with more than one name.
     match name.len() {
         2 => named(name, b"te", Known::Te),
@@ -43,9 +43,15 @@ pub(super) fn known(name: &[u8]) -> Option<Known> {
     }
 }
 
+/// Whether a field is a codec's own to write: one of this name that came from elsewhere would
+/// contradict the framing.
+pub(crate) fn is_written_by_codec(name: &[u8]) -> bool {
+    known(name).is_some_and(|it| it != Known::Expect)
+}
+
 /// Whether a field may not stand in trailers: what frames, routes, authenticates or describes the
 /// content comes too late there (RFC 9110 §6.5.1).
-pub(super) fn is_refused_in_trailers(name: &[u8]) -> bool {
+pub(crate) fn is_refused_in_trailers(name: &[u8]) -> bool {
     const REFUSED: &[&[u8]] = &[
         b"authorization",
         b"content-encoding",
@@ -61,13 +67,19 @@ pub(super) fn is_refused_in_trailers(name: &[u8]) -> bool {
 
 /// Whether a byte may stand in a token (RFC 9110 §5.6.2).
 #[expect(clippy::indexing_slicing, reason = "a byte is a place in a table of 256")]
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     TOKEN_BYTES[usize::from(byte)]
 }
 
 /// Whether these bytes are a token (RFC 9110 §5.6.2).
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// Whether these bytes are a token without upper case: a field name of HTTP/2 (RFC 9113 §8.2.1).
+pub(crate) fn is_lower_token(bytes: &[u8]) -> bool {
+    let is_lower = |byte: &u8| is_token_byte(*byte) && !byte.is_ascii_uppercase();
+    !bytes.is_empty() && bytes.iter().all(is_lower)
 }
 
 fn named(name: &[u8], lower: &[u8], known: Known) -> Option<Known> {
