@@ -18,6 +18,7 @@ mod connections;
 mod endpoints;
 mod forwarding;
 mod grpc;
+mod grpc_again;
 mod hostile_peers;
 mod http;
 mod http2_flow;

@@ -16,7 +16,7 @@
 //! All that is withheld comes back when the exchange ends, however it does: the connection's own
 //! window would be lost with it.
 
-use hangu_codecs::{OwnedPart, Part, StreamId, grpc::Web};
+use hangu_codecs::{HttpResponse, OwnedPart, Part, StreamId, grpc::Web, message::End};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -67,6 +67,8 @@ pub struct Apart {
     pub withheld: Withheld,
     /// The request, if it may have to be sent again.
     pub kept: Kept,
+    /// The head of the answer to a call that may have to be sent again, held back.
+    pub answer: Option<Box<HttpResponse>>,
     /// The translation of a call of a browser.
     pub web: Option<Web>,
 }
@@ -75,17 +77,30 @@ impl Apart {
     /// What a snapshot says of it.
     pub(super) fn thawed(
         withheld: Withheld,
-        kept: Vec<OwnedPart>,
+        mut kept: Vec<OwnedPart>,
         web: Option<Web>,
     ) -> Option<Box<Self>> {
         let is_there = withheld != Withheld::default() || !kept.is_empty() || web.is_some();
-        is_there.then(|| Box::new(Self { withheld, kept: Kept::thawed(kept), web }))
+        let answer = kept.pop_if(|it| matches!(it, OwnedPart::HttpResponse(..)));
+        let answer = answer.and_then(|it| match it {
+            OwnedPart::HttpResponse(head, _) => Some(head),
+            _ => None,
+        });
+        is_there.then(|| Box::new(Self { withheld, kept: Kept::thawed(kept), answer, web }))
+    }
+
+    /// What is kept, as it stands in a snapshot: the head of the answer, if it is held back, behind
+    /// the parts of the request.
+    pub(super) fn kept_parts(&self) -> Vec<OwnedPart> {
+        let answer = self.answer.iter().map(|it| OwnedPart::HttpResponse(it.clone(), End::No));
+        self.kept.parts().into_iter().chain(answer).collect()
     }
 
     /// Keeps nothing but memory.
     pub(super) fn clear(&mut self) {
         self.withheld = Withheld::default();
         self.kept.forget();
+        self.answer = None;
         self.web = None;
     }
 }

@@ -200,7 +200,8 @@ pub struct FrozenExchange {
     pub quiet: u8,
     /// Bytes for which their senders have no credit yet.
     pub withheld: Withheld,
-    /// The request, if it may have to be sent again.
+    /// The request, if it may have to be sent again; behind it the head of an answer that is held
+    /// back until that is known.
     pub kept: Vec<OwnedPart>,
     /// What is logged of the request.
     pub text: Text,

@@ -151,7 +151,7 @@ pub(super) fn tell_time_left(head: &mut Head<'_>, left: Duration) {
 }
 
 /// Whether a request is a gRPC call.
-fn is_call(request: &HttpRequest) -> bool {
+pub(super) fn is_call(request: &HttpRequest) -> bool {
     request.method == Method::Post && request.fields.find(b"content-type").is_some_and(is_grpc)
 }
 

@@ -2,18 +2,19 @@
 //!
 //! An upstream may say of a stream that it has done nothing of it (HTTP/2: REFUSED_STREAM, or an
 //! id above the last one of its GOAWAY; RFC 9113 §8.7). Such a request may be sent again whatever
-//! it asks for. One whose connection is lost may be only under the rule of `repeat`.
+//! it asks for. One whose connection is lost may be only under the rule of `repeat`, and a call that
+//! its upstream answered under that of `call_again`.
 //!
 //! What was written is of no use for that, for field compression belongs to the connection. So the
 //! head is copied, and with it the first [`WAITING_BYTES_MAX`] of the body: only for upstreams
-//! whose protocol has windows, only while the cluster allows further tries, and only until the
-//! first part of an answer comes or the body is longer. The memory is used again.
+//! whose protocol has windows, only while the cluster allows further tries, and only until an answer
+//! goes to the client or the body is longer. The memory is used again.
 
 use hangu_codecs::{Head, HttpRequest, OwnedPart, Part, StreamId, message::End};
 
 use super::{
-    Core, Exchange, ExchangeId, Peer, Upstream, WAITING_BYTES_MAX, flow::Apart, relay::held_bytes,
-    repeat,
+    Core, Exchange, ExchangeId, Peer, Upstream, WAITING_BYTES_MAX, flow::Apart, grpc,
+    relay::held_bytes, repeat,
 };
 use crate::connection::{ConnectionId, Side};
 
@@ -54,6 +55,11 @@ impl Kept {
     fn may_be_repeated(&mut self) -> bool {
         let Some(end) = self.end else { return false };
         repeat::may_be_repeated(&Part::Head(Head::HttpRequest(&mut self.head), end))
+    }
+
+    /// Whether it is there and a gRPC call.
+    pub(super) fn is_call(&self) -> bool {
+        self.end.is_some() && grpc::is_call(&self.head)
     }
 
     /// All parts, which are not kept any more.
@@ -110,8 +116,9 @@ impl Core {
         self.spare_aparts.push(apart);
     }
 
-    /// Sends a request that its upstream refused once more; says whether it did.
-    pub(super) fn repeat_refused(&mut self, id: ExchangeId) -> bool {
+    /// Sends a request once more whose upstream is done with it, because it refused it or said how
+    /// the call ended; says whether it did.
+    pub(super) fn repeat_request(&mut self, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.get(id) else { return false };
         let Upstream::Joined(Peer::Local { connection, stream }) = exchange.upstream else {
             return false;
@@ -163,6 +170,8 @@ impl Core {
         let Some(parts) = exchange.apart.as_mut().and_then(|it| it.kept.take()) else {
             return false;
         };
+        // Nobody is to see the head of an answer that was given up.
+        exchange.take_answer();
         exchange.retries += 1;
         exchange.upstream = Upstream::None;
         exchange.quiet = 0;
@@ -200,7 +209,7 @@ impl Exchange {
 
     /// What is kept, as it stands in a snapshot.
     pub(super) fn kept_parts(&self) -> Vec<OwnedPart> {
-        self.apart.as_ref().map_or(Vec::new(), |it| it.kept.parts())
+        self.apart.as_ref().map_or(Vec::new(), |it| it.kept_parts())
     }
 }
 
@@ -285,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_comes_through_a_snapshot() {
+    fn a_request_that_is_kept_comes_through_a_snapshot() {
         let mut kept = Kept::default();
         assert!(kept.parts().is_empty());
         kept.begin(&head(Method::Put), End::No);
@@ -293,5 +302,23 @@ mod tests {
         let mut again = Kept::thawed(kept.parts());
         assert_eq!(again.rest_bytes, kept.rest_bytes);
         assert_eq!(format!("{:?}", again.take()), format!("{:?}", kept.take()));
+    }
+
+    #[test]
+    fn an_answer_that_is_held_back_comes_through_a_snapshot_with_its_request() {
+        let mut apart = Apart::default();
+        apart.kept.begin(&head(Method::Post), End::Yes);
+        let without = apart.kept_parts();
+        assert_eq!(without.len(), 1);
+        let mut answer = hangu_codecs::HttpResponse { status: 200, ..Default::default() };
+        answer.fields.push(b"name", b"value");
+        apart.answer = Some(Box::new(answer));
+        for (parts, is_held) in [(without, false), (apart.kept_parts(), true)] {
+            let thawed = Apart::thawed(apart.withheld, parts, None).expect("what was kept");
+            assert_eq!(thawed.kept.parts().len(), 1);
+            assert_eq!(thawed.answer.is_some(), is_held);
+            let expected = apart.answer.as_ref().filter(|_| is_held);
+            assert_eq!(format!("{:?}", thawed.answer.as_ref()), format!("{expected:?}"));
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! `record` counts and logs the end. All of it runs on one worker and is synchronous: nothing here
 //! waits.
 
+mod call_again;
 mod core;
 mod dial;
 mod ending;

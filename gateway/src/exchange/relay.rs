@@ -6,6 +6,7 @@ use hangu_codecs::{
 
 use super::{
     Asks, Core, Exchange, ExchangeId, Peer, Upstream, WAITING_BYTES_MAX,
+    call_again::Weighed,
     ending::Closed,
     failure::Failure,
     flow::{Taken, Way},
@@ -266,15 +267,37 @@ impl Core {
         part: &Part<'_>,
     ) {
         if let Part::Reset(reason) = part {
-            if *reason == Reason::Refused && self.repeat_refused(id) {
+            if *reason == Reason::Refused && self.repeat_request(id) {
                 return;
             }
             return self.fail(id, Failure::reset(*reason));
         }
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        note_response(exchange, part);
         exchange.quiet = 0;
-        exchange.forget_request();
+        if exchange.apart.is_none() {
+            return self.pass_on(id, from, part);
+        }
+        match self.weigh(id, part) {
+            Weighed::Stays => {}
+            Weighed::GoesOn => self.pass_on(id, from, part),
+            Weighed::GoesOnAfter(mut head) => {
+                let head = Part::Head(Head::HttpResponse(&mut head), End::No);
+                self.pass_on(id, from, &head);
+                self.pass_on(id, from, part);
+            }
+        }
+    }
+
+    /// Gives a part of a response to the client, or to the worker of its connection.
+    fn pass_on(&mut self, id: ExchangeId, from: Option<(ConnectionId, StreamId)>, part: &Part<'_>) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            // It ended with the head that was held back.
+            return self.credit(id, Way::Response, from, part, Taken::Now);
+        };
+        note_response(exchange, part);
+        if !exchange.is_awaited_call(part) {
+            exchange.forget_request();
+        }
         let taken = match exchange.downstream {
             Peer::Local { connection, stream } => {
                 let sent = match exchange.web_mut().and_then(|web| grpc::to_web(web, part)) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hangu_codecs::Time;
-use hangu_config::Retry;
+use hangu_config::{Codes, Retry};
 
 use super::{Pool, Pooled};
 use crate::{
@@ -163,6 +163,13 @@ impl Endpoints {
     /// Whether a cluster takes further tries after so many, as far as its budget allows them.
     pub fn allows_tries(&self, cluster: usize, tries: u8) -> bool {
         self.clusters.get(cluster).is_some_and(|it| tries < it.retry.attempts_max)
+    }
+
+    /// How calls of gRPC end that the cluster takes once more after so many tries, as far as its
+    /// budget allows them.
+    pub fn calls_again_on(&self, cluster: usize, tries: u8) -> Codes {
+        let cluster = self.clusters.get(cluster).filter(|it| tries < it.retry.attempts_max);
+        cluster.map_or(Codes::default(), |it| it.retry.grpc_on)
     }
 
     /// Whether the cluster's budget allows a further try after so many.
