@@ -18,6 +18,8 @@ pub(crate) struct Head<'a> {
     pub(crate) start: &'a str,
     /// What follows.
     pub(crate) framing: Framing,
+    /// The key of a WebSocket (RFC 6455 §4.1).
+    pub(crate) websocket_key: Option<&'a str>,
     /// The sender closes the connection afterwards.
     pub(crate) closes: bool,
     /// Bytes of the head, its end included.
@@ -41,7 +43,13 @@ pub(crate) fn head(input: &[u8]) -> Result<Option<Head<'_>>, Malformed> {
     let text = std::str::from_utf8(&input[..length]).map_err(|_| Malformed)?;
     let mut lines = text.split("\r\n");
     let start = lines.next().ok_or(Malformed)?;
-    let mut head = Head { start, framing: Framing::Unsaid, closes: false, bytes: length + 4 };
+    let mut head = Head {
+        start,
+        framing: Framing::Unsaid,
+        websocket_key: None,
+        closes: false,
+        bytes: length + 4,
+    };
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(Malformed)?;
         let value = value.trim();
@@ -52,6 +60,8 @@ pub(crate) fn head(input: &[u8]) -> Result<Option<Head<'_>>, Malformed> {
                 return Err(Malformed);
             }
             head.framing = Framing::Chunked;
+        } else if name.eq_ignore_ascii_case("sec-websocket-key") {
+            head.websocket_key = Some(value);
         } else if name.eq_ignore_ascii_case("connection") {
             let mut options = value.split(',');
             head.closes |= options.any(|it| it.trim().eq_ignore_ascii_case("close"));

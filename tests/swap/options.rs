@@ -12,8 +12,8 @@ use crate::{
 
 /// Swaps a proxy again and again under load and counts what its clients and upstreams notice.
 ///
-/// Commands and templates may name {http}, {bolt}, {admin}, {upstream_http} and {upstream_bolt}
-/// (addresses; with `_port` the port alone), {directory}, {pid}, {swap}, and what --set and --vary
+/// Commands and templates may name {http}, {http2}, {bolt}, {admin}, {upstream_http},
+/// {upstream_http2} and {upstream_bolt} (addresses; with `_port` the port alone), {directory}, {pid}, {swap}, and what --set and --vary
 /// define. A swap command ends with 0 when the swap is done; if its last line is a number, that is
 /// the process that serves from now on.
 #[derive(Debug, Parser)]
@@ -69,11 +69,29 @@ pub(crate) struct Options {
     /// Connections upgraded to raw bytes.
     #[arg(long, value_name = "N")]
     tunnels: Option<usize>,
-    /// Requests a second, half of them in Bolt if that is spoken.
+    /// Connections with small HTTP/2 requests, many at once on each.
+    #[arg(long, value_name = "N")]
+    http2: Option<usize>,
+    /// HTTP/2 connections that are silent most of the time.
+    #[arg(long, value_name = "N")]
+    idle_http2: Option<usize>,
+    /// HTTP/2 connections with calls that last for the whole run, four on each.
+    #[arg(long, value_name = "N")]
+    calls: Option<usize>,
+    /// HTTP/2 connections with WebSocket, four on each.
+    #[arg(long, value_name = "N")]
+    sockets: Option<usize>,
+    /// Connections with server-sent events, two in three of them HTTP/2.
+    #[arg(long, value_name = "N")]
+    events: Option<usize>,
+    /// No HTTP/2 is spoken, and no events are sent.
+    #[arg(long)]
+    no_http2: bool,
+    /// Requests a second, the same number in each protocol that is spoken.
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
-    /// Requests a second in percent of what the proxy can serve, measured beforehand: half of it
-    /// HTTP/1.1 and half Bolt, if both are spoken.
+    /// Requests a second in percent of what the proxy can serve, measured beforehand: the
+    /// same number in each protocol that is spoken.
     #[arg(long, value_name = "PERCENT", conflicts_with = "rate")]
     pub(crate) load: Option<f64>,
     /// How long a silent connection is silent, in seconds.
@@ -168,8 +186,14 @@ impl Preset {
             uploads: 12,
             downloads: 12,
             tunnels: 8,
+            http2: 24,
+            idle_http2: 20,
+            calls: 8,
+            sockets: 8,
+            events: 12,
             http_per_second: 1000.0,
             bolt_per_second: 1000.0,
+            http2_per_second: 500.0,
             idle_every: Duration::from_secs(9),
             storm_per_second: 0.0,
             backlog: 0,
@@ -191,6 +215,11 @@ impl Preset {
             uploads: 20,
             downloads: 20,
             tunnels: 10,
+            http2: 60,
+            idle_http2: 40,
+            calls: 10,
+            sockets: 10,
+            events: 24,
             idle_every: Duration::from_secs(40),
             interval: Duration::from_secs(6),
             stream_lasts: Duration::from_secs(20),
@@ -203,6 +232,9 @@ impl Preset {
                 bolt: 950,
                 idle_http: 4500,
                 idle_bolt: 1500,
+                http2: 300,
+                idle_http2: 500,
+                events: 120,
                 warm_up: Duration::from_secs(4),
                 ..long
             },
@@ -213,6 +245,7 @@ impl Preset {
                 interval: Duration::from_secs(5),
                 http_per_second: 200.0,
                 bolt_per_second: 200.0,
+                http2_per_second: 100.0,
                 ..short
             },
             Self::Long => long,
@@ -225,6 +258,10 @@ impl Options {
     pub(crate) fn plan(&self) -> Plan {
         let preset = self.preset.plan();
         let seconds = |given: Option<f64>, other| given.map_or(other, Duration::from_secs_f64);
+        let two = |given: Option<usize>, other| match self.no_http2 {
+            true => 0,
+            false => given.unwrap_or(other),
+        };
         let mut plan = Plan {
             http: self.http.unwrap_or(preset.http),
             bolt: self.bolt.unwrap_or(preset.bolt),
@@ -233,6 +270,11 @@ impl Options {
             uploads: self.uploads.unwrap_or(preset.uploads),
             downloads: self.downloads.unwrap_or(preset.downloads),
             tunnels: self.tunnels.unwrap_or(preset.tunnels),
+            http2: two(self.http2, preset.http2),
+            idle_http2: two(self.idle_http2, preset.idle_http2),
+            calls: two(self.calls, preset.calls),
+            sockets: two(self.sockets, preset.sockets),
+            events: two(self.events, preset.events),
             idle_every: seconds(self.idle_every, preset.idle_every),
             storm_per_second: self.storm.unwrap_or(preset.storm_per_second),
             backlog: self.backlog.unwrap_or(preset.backlog),
@@ -268,8 +310,10 @@ impl Options {
     ) -> io::Result<Plan> {
         let mut plan = self.plan();
         let Some(percent) = self.load else { return Ok(plan) };
-        let groups: Vec<Group> =
-            [Group::Http, Group::Bolt].into_iter().filter(|it| plan.clients(*it) > 0).collect();
+        let groups: Vec<Group> = [Group::Http, Group::Bolt, Group::Http2]
+            .into_iter()
+            .filter(|it| plan.clients(*it) > 0)
+            .collect();
         // What a request of each costs at the least; so many can be served in turn at the most.
         let mut cost = 0.0;
         for group in &groups {
@@ -361,7 +405,7 @@ mod tests {
             "--swap=good",
             "--swap=! bad",
             "--http=7",
-            "--rate=100",
+            "--rate=150",
             "--interval=2",
             "--vary=workers=1,2",
         ]);

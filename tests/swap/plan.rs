@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{group::Group, stream::TICK};
+use crate::{events::EVERY, group::Group, stream::TICK};
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -15,16 +15,28 @@ pub(crate) struct Plan {
     pub(crate) idle_http: usize,
     /// Bolt connections that are silent most of the time.
     pub(crate) idle_bolt: usize,
+    /// Connections with small HTTP/2 requests.
+    pub(crate) http2: usize,
+    /// HTTP/2 connections that are silent most of the time.
+    pub(crate) idle_http2: usize,
     /// Connections with long bodies of requests.
     pub(crate) uploads: usize,
     /// Connections with long bodies of responses.
     pub(crate) downloads: usize,
     /// Upgraded connections.
     pub(crate) tunnels: usize,
+    /// HTTP/2 connections with calls that last.
+    pub(crate) calls: usize,
+    /// HTTP/2 connections with WebSocket.
+    pub(crate) sockets: usize,
+    /// Connections with server-sent events.
+    pub(crate) events: usize,
     /// Requests a second of [`Plan::http`].
     pub(crate) http_per_second: f64,
     /// Requests a second of [`Plan::bolt`].
     pub(crate) bolt_per_second: f64,
+    /// Requests a second of [`Plan::http2`].
+    pub(crate) http2_per_second: f64,
     /// How long a silent connection is silent.
     pub(crate) idle_every: Duration,
     /// New connections a second, each for one request.
@@ -79,9 +91,14 @@ impl Plan {
             Group::Bolt => self.bolt,
             Group::IdleHttp => self.idle_http,
             Group::IdleBolt => self.idle_bolt,
+            Group::Http2 => self.http2,
+            Group::IdleHttp2 => self.idle_http2,
             Group::Upload => self.uploads,
             Group::Download => self.downloads,
             Group::Tunnel => self.tunnels,
+            Group::Call => self.calls,
+            Group::Socket => self.sockets,
+            Group::Events => self.events,
             Group::Storm | Group::Backlog => 0,
         }
     }
@@ -99,30 +116,29 @@ impl Plan {
             Group::Bolt => Some(self.bolt_per_second),
             Group::IdleHttp => Some(idle(self.idle_http)),
             Group::IdleBolt => Some(idle(self.idle_bolt)),
-            Group::Upload | Group::Download | Group::Tunnel | Group::Storm | Group::Backlog => None,
+            Group::Http2 => Some(self.http2_per_second),
+            Group::IdleHttp2 => Some(idle(self.idle_http2)),
+            _ => None,
         }
     }
 
     /// Whether a client has a request in flight through all of this swap.
     pub(crate) fn is_held(&self, group: Group, index: usize, swap: u32) -> bool {
         let share = match group {
-            Group::Http | Group::Bolt => HELD_SHARE.min(self.swaps as usize),
-            Group::IdleHttp | Group::IdleBolt => self.swaps as usize / IDLE_HELD,
-            Group::Upload | Group::Download | Group::Tunnel | Group::Storm | Group::Backlog => {
-                return false;
-            }
+            Group::Http | Group::Bolt | Group::Http2 => HELD_SHARE.min(self.swaps as usize),
+            Group::IdleHttp | Group::IdleBolt | Group::IdleHttp2 => self.swaps as usize / IDLE_HELD,
+            _ => return false,
         };
         let share = share.max(1);
         index % share == swap as usize % share
     }
 
-    /// So many requests a second in all, half of them in Bolt if that is spoken.
+    /// So many requests a second in all, the same number in each protocol that is spoken.
     pub(crate) fn set_rate(&mut self, per_second: f64) {
-        (self.http_per_second, self.bolt_per_second) = match (self.http, self.bolt) {
-            (_, 0) => (per_second, 0.0),
-            (0, _) => (0.0, per_second),
-            _ => (per_second / 2.0, per_second / 2.0),
-        };
+        let clients = [self.http, self.bolt, self.http2];
+        let spoken = clients.iter().filter(|it| **it > 0).count().max(1) as f64;
+        let rate = |clients| if clients > 0 { per_second / spoken } else { 0.0 };
+        [self.http_per_second, self.bolt_per_second, self.http2_per_second] = clients.map(rate);
     }
 
     /// A run that measures how many requests a second the proxy can serve of one protocol, by as
@@ -135,8 +151,10 @@ impl Plan {
         Self {
             http: of(Group::Http, 64),
             bolt: of(Group::Bolt, 32),
+            http2: of(Group::Http2, 32),
             idle_http: 0,
             idle_bolt: 0,
+            idle_http2: 0,
             is_closed_loop: true,
             ..self.requests_alone()
         }
@@ -148,6 +166,9 @@ impl Plan {
             uploads: 0,
             downloads: 0,
             tunnels: 0,
+            calls: 0,
+            sockets: 0,
+            events: 0,
             storm_per_second: 0.0,
             backlog: 0,
             swaps: 0,
@@ -169,6 +190,11 @@ impl Plan {
         self.bolt + self.idle_bolt > 0
     }
 
+    /// Whether HTTP/2 is spoken.
+    pub(crate) fn has_http2(&self) -> bool {
+        self.http2 + self.idle_http2 + self.calls + self.sockets + self.events > 0
+    }
+
     /// How long the backend keeps a request that is to be in flight through a swap.
     pub(crate) fn hold_max(&self) -> Duration {
         self.swap_timeout + Duration::from_secs(5)
@@ -186,7 +212,8 @@ impl Plan {
             + self.warm_up.as_secs_f64()
             + 10.0;
         let rates: f64 = Group::ALL.iter().filter_map(|group| self.per_second(*group)).sum();
-        let blocks = self.tunnels as f64 / TICK.as_secs_f64();
+        let blocks = (self.tunnels + self.calls + self.sockets) as f64 / TICK.as_secs_f64()
+            + self.events as f64 / EVERY.as_secs_f64();
         let held = self.connections() as f64 * f64::from(self.swaps + 1);
         let queued = if self.backlog > 0 { QUEUED_PER_SECOND } else { 0.0 };
         let unpaced = if self.is_closed_loop { UNPACED_PER_SECOND } else { 0.0 };

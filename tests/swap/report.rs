@@ -52,7 +52,9 @@ impl Report {
             "mode": match run.mode { Mode::Swap => "swap", Mode::Baseline(_) => "baseline" },
             "seconds": seconds,
             "connections": run.plan.connections(),
-            "requests_per_second": run.plan.http_per_second + run.plan.bolt_per_second,
+            "requests_per_second": run.plan.http_per_second
+                + run.plan.bolt_per_second
+                + run.plan.http2_per_second,
             "groups": groups,
             "upstream": upstream,
             "swaps": swaps,
@@ -240,7 +242,8 @@ pub(crate) fn silences(run: &Run) -> Vec<f64> {
 /// The longest time between two answers that a client saw near a swap; those apart that are silent
 /// by themselves for longer than any swap.
 fn longest_gap(run: &Run) -> Duration {
-    let steady = [Group::Http, Group::Bolt, Group::Tunnel, Group::Download];
+    let steady =
+        [Group::Http, Group::Bolt, Group::Http2, Group::Tunnel, Group::Socket, Group::Download];
     let clients = steady.iter().flat_map(|group| &run.tally.group(*group).clients);
     clients.map(|it| it.gap_near).max().unwrap_or_default()
 }

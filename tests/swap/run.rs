@@ -60,8 +60,9 @@ pub(crate) fn run(
     children: &Children,
 ) -> io::Result<Run> {
     let backend = Backend::bind(plan.hold_max())?;
-    let addresses = proxy::Upstreams { http: backend.http()?, bolt: backend.bolt()? };
-    let mut proxy = Proxy::start(recipe, directory, addresses, children, plan.has_bolt())?;
+    let addresses =
+        proxy::Upstreams { http: backend.http()?, http2: backend.http2()?, bolt: backend.bolt()? };
+    let mut proxy = Proxy::start(recipe, directory, addresses, children, plan)?;
     // The proxy is asked to end when the connections of all clients are closed.
     perform(plan, mode, backend, proxy.targets(), |timeline| {
         swapper::run(&mut proxy, plan, timeline, mode)
@@ -86,7 +87,7 @@ pub(crate) fn keeps_up(
         let late = |it: &Histogram<u64>| it.len() - it.count_between(0, PROMPT_MICROS);
         ((late(near) + late(far)) as f64) <= (near.len() + far.len()) as f64 * LATE_MAX
     };
-    Ok(is_prompt(Group::Http) && is_prompt(Group::Bolt))
+    Ok(is_prompt(Group::Http) && is_prompt(Group::Bolt) && is_prompt(Group::Http2))
 }
 
 /// An answer within this time since its request was due is no sign of more to do than can be done.
@@ -185,7 +186,8 @@ mod tests {
     /// Two swaps within two seconds, a few clients of each kind.
     fn plan() -> Arc<Plan> {
         let text = "hangu-swap --start=- --http=8 --bolt=4 --idle-http=2 --idle-bolt=2 --uploads=4 \
-                    --downloads=4 --tunnels=2 --swaps=2 --interval=0.5 --rate=400 --idle-every=0.2 \
+                    --downloads=4 --tunnels=2 --http2=4 --idle-http2=2 --calls=2 --sockets=2 --events=3 \
+                    --swaps=2 --interval=0.5 --rate=400 --idle-every=0.2 \
                     --stream-seconds=0.8";
         let mut plan = Options::parse_from(text.split_whitespace()).plan();
         plan.warm_up = Duration::from_millis(300);
@@ -196,10 +198,11 @@ mod tests {
     fn run_with(spoil: fn(usize, &mut Vec<u8>, usize) -> bool) -> Report {
         let backend = Backend::bind(plan().hold_max()).unwrap();
         let http = relay(backend.http().unwrap(), spoil);
+        let http2 = relay(backend.http2().unwrap(), spoil);
         let bolt = relay(backend.bolt().unwrap(), spoil);
         let plan = plan();
         let mode = Mode::Baseline(Duration::from_millis(100));
-        let run = perform(&plan, mode, backend, Targets { http, bolt }, |timeline| {
+        let run = perform(&plan, mode, backend, Targets { http, http2, bolt }, |timeline| {
             swapper::pretend_all(&plan, timeline, Duration::from_millis(100))
         });
         let allowed = Allowed { gone_max: Duration::ZERO, refused_max: 0, pause_after: None };

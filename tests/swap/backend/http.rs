@@ -5,18 +5,21 @@
 //! | `GET /one/NUMBER/ASK` | 100 bytes, when asked for |
 //! | `POST /up/NUMBER/PACE` | the SHA-256 of the body |
 //! | `GET /down/NUMBER/PACE/BYTES/PIECE/FRAMING` | so many bytes |
-//! | `GET /tunnel/NUMBER` | 101, then every byte comes back |
+//! | `GET /tunnel/NUMBER/PROTOCOL` | 101, then every byte comes back |
+//! | `GET /events/NUMBER` | an event every 100 ms |
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::{Around, Refused, Serve};
 use crate::{
     ask::Ask,
     client::{ANSWER_BYTES, hex},
-    content,
+    content, events,
+    group::Group,
     http::{self, Body, Framing, LAST_CHUNK},
     stream::Pace,
-    tunnel::{BLOCK_BYTES, NUMBER_BYTES, PROTOCOL},
+    tunnel::{BLOCK_BYTES, NUMBER_BYTES},
 };
 
 /// One connection.
@@ -48,6 +51,10 @@ enum State {
         piece: usize,
         is_chunked: bool,
     },
+    Events {
+        place: u64,
+        ticks: u32,
+    },
     /// Bytes of the block that is coming.
     Tunnel {
         block: Vec<u8>,
@@ -61,7 +68,8 @@ enum Target {
     One { number: u64, ask: Ask },
     Up { number: u64, pace: Pace },
     Down { number: u64, bytes: u64, piece: usize, is_chunked: bool },
-    Tunnel { number: u64 },
+    Tunnel { number: u64, protocol: String },
+    Events { number: u64 },
 }
 
 impl Serve for Http {
@@ -97,12 +105,15 @@ impl Serve for Http {
                     note_blocks(block, rest, around);
                     return Ok(input.len());
                 }
-                State::Answering | State::Down { .. } | State::Done => return Ok(taken),
+                State::Answering | State::Down { .. } | State::Events { .. } | State::Done => {
+                    return Ok(taken);
+                }
             }
         }
     }
 
-    fn answered(&mut self) {
+    fn answer(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(bytes);
         if matches!(self.state, State::Answering) {
             self.state = if self.closes { State::Done } else { State::Head };
         }
@@ -111,12 +122,12 @@ impl Serve for Http {
     fn is_streaming(&self) -> bool {
         match self.state {
             State::Up { pace, .. } => pace == Pace::Receiver,
-            State::Down { .. } => true,
+            State::Down { .. } | State::Events { .. } => true,
             State::Head | State::Answering | State::Tunnel { .. } | State::Done => false,
         }
     }
 
-    fn tick(&mut self, unsent: usize, out: &mut Vec<u8>) {
+    fn tick(&mut self, unsent: usize, around: &Around<'_>, out: &mut Vec<u8>) {
         match &mut self.state {
             State::Up { allowance, .. } => *allowance = SLOW_PIECE_BYTES,
             State::Down { number, bytes, sent, piece, is_chunked } => {
@@ -135,6 +146,23 @@ impl Serve for Http {
                         out.extend_from_slice(LAST_CHUNK);
                     }
                     self.state = if self.closes { State::Done } else { State::Head };
+                }
+            }
+            State::Events { place, ticks } => {
+                *ticks += 1;
+                let mut put = |text: String| {
+                    http::put_chunk(out, |out| out.extend_from_slice(text.as_bytes()), text.len());
+                };
+                if around.is_ending {
+                    put(events::last(*place));
+                    out.extend_from_slice(LAST_CHUNK);
+                    self.state = if self.closes { State::Done } else { State::Head };
+                } else if ticks.is_multiple_of(events::TICKS)
+                    && let Some(number) = around.ledger.open(Group::Events)
+                {
+                    around.ledger.see(number);
+                    put(events::event(*place, number));
+                    *place += 1;
                 }
             }
             State::Head | State::Answering | State::Tunnel { .. } | State::Done => {}
@@ -182,13 +210,25 @@ fn begin(head: &http::Head<'_>, around: &mut Around<'_>) -> Result<State, Refuse
             around.answers.push((Ask::Now, head.into_bytes()));
             Ok(State::Down { number, bytes, sent: 0, piece, is_chunked })
         }
-        Target::Tunnel { number } => {
+        Target::Tunnel { number, protocol } => {
             around.ledger.see(number);
+            let answer = head.websocket_key.map_or_else(String::new, |key| {
+                format!("Sec-WebSocket-Accept: {}\r\n", accept(key))
+            });
             let head = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {PROTOCOL}\r\n\r\n"
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n{answer}\r\n"
             );
             around.answers.push((Ask::Now, head.into_bytes()));
             Ok(State::Tunnel { block: Vec::new() })
+        }
+        Target::Events { number } => {
+            around.ledger.see(number);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+                events::CONTENT_TYPE
+            );
+            around.answers.push((Ask::Now, head.into_bytes()));
+            Ok(State::Events { place: 0, ticks: 0 })
         }
     }
 }
@@ -207,9 +247,26 @@ fn target(start: &str) -> Option<Target> {
             let piece = parts.next()?.parse().ok()?;
             Some(Target::Down { number, bytes, piece, is_chunked: parts.next()? == "chunked" })
         }
-        ("GET", "tunnel") => Some(Target::Tunnel { number }),
+        ("GET", "tunnel") => Some(Target::Tunnel { number, protocol: parts.next()?.to_owned() }),
+        ("GET", "events") => Some(Target::Events { number }),
         _ => None,
     }
+}
+
+/// The answer to the key of a WebSocket (RFC 6455 §4.2.2).
+fn accept(key: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let hash = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let mut text = String::new();
+    // Twenty bytes: six groups of three, and two.
+    for group in hash.finalize().chunks(3) {
+        let mut bytes = [0; 4];
+        bytes[1..=group.len()].copy_from_slice(group);
+        let bits = u32::from_be_bytes(bytes);
+        let letters = [18, 12, 6, 0].map(|it| char::from(ALPHABET[(bits >> it & 0x3f) as usize]));
+        text.extend(&letters[..=group.len()]);
+    }
+    text + "="
 }
 
 /// Enters each whole block into the ledger.
@@ -236,6 +293,11 @@ fn ok(body: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_answered_as_in_the_example_of_rfc_6455() {
+        assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
 
     #[test]
     fn targets_are_read() {

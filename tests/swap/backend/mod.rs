@@ -2,6 +2,7 @@
 //! each connection that the proxy opens or ends is noted.
 
 mod bolt;
+mod h2;
 mod http;
 
 use std::{
@@ -32,7 +33,15 @@ const QUEUE_MAX: i32 = 4096;
 /// Servers that listen and do not serve yet.
 pub(crate) struct Backend {
     poller: Poller,
-    listeners: [TcpListener; 2],
+    listeners: [TcpListener; 3],
+    hold_max: Duration,
+    upstreams: Arc<Upstreams>,
+}
+
+/// Servers that serve; they stay in their thread.
+struct Server {
+    poller: Poller,
+    listeners: [TcpListener; 3],
     connections: Vec<Option<Connection>>,
     generations: Vec<u32>,
     free: Vec<usize>,
@@ -56,6 +65,7 @@ pub(crate) struct Upstreams {
 
 const HTTP: usize = 0;
 const BOLT: usize = 1;
+const HTTP2: usize = 2;
 
 struct Connection {
     stream: TcpStream,
@@ -85,18 +95,25 @@ struct Around<'a> {
     ledger: &'a Ledger,
     /// Answers, each with when it is to be given.
     answers: Vec<(Ask, Vec<u8>)>,
+    /// Whether what has no end of its own is to end.
+    is_ending: bool,
 }
 
 /// The peer sent something that nobody here takes.
 struct Refused;
 
 /// A protocol, without IO.
-trait Serve: Send {
+trait Serve {
     /// Takes what it can of the input; gives how many bytes it took.
     fn receive(&mut self, input: &[u8], around: &mut Around<'_>) -> Result<usize, Refused>;
 
-    /// An answer that was given later is written now.
-    fn answered(&mut self) {}
+    /// An answer that was to be given later, or at once, is given now.
+    fn answer(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(bytes);
+    }
+
+    /// What is to be sent besides answers, because of what was received.
+    fn take_output(&mut self, _out: &mut Vec<u8>) {}
 
     /// Whether something goes on by itself.
     fn is_streaming(&self) -> bool {
@@ -104,7 +121,7 @@ trait Serve: Send {
     }
 
     /// Time has gone by.
-    fn tick(&mut self, _unsent: usize, _out: &mut Vec<u8>) {}
+    fn tick(&mut self, _unsent: usize, _around: &Around<'_>, _out: &mut Vec<u8>) {}
 
     /// How much it reads until the next tick.
     fn appetite(&self) -> usize {
@@ -134,35 +151,28 @@ impl Upstreams {
 }
 
 impl Backend {
-    /// Listens for HTTP/1.1 and for Bolt on free ports. A request that is to be in flight through a
+    /// Listens for HTTP/1.1, HTTP/2 and Bolt on free ports. A request that is to be in flight through a
     /// swap is answered after this time even if the swap is not over.
     ///
     /// # Errors
     /// No port is free.
     pub(crate) fn bind(hold_max: Duration) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let listeners = [listen()?, listen()?];
+        let listeners = [listen()?, listen()?, listen()?];
         for (token, listener) in (0..).zip(&listeners) {
             poller.add_listener(listener, token)?;
         }
-        Ok(Self {
-            poller,
-            listeners,
-            connections: Vec::new(),
-            generations: Vec::new(),
-            free: Vec::new(),
-            streaming: Vec::new(),
-            buffer: ReadBuffer::new(),
-            late: BinaryHeap::new(),
-            held: Vec::new(),
-            hold_max,
-            upstreams: Arc::default(),
-        })
+        Ok(Self { poller, listeners, hold_max, upstreams: Arc::default() })
     }
 
     /// Where HTTP/1.1 is served.
     pub(crate) fn http(&self) -> io::Result<SocketAddr> {
         self.listeners[HTTP].local_addr()
+    }
+
+    /// Where HTTP/2 is served.
+    pub(crate) fn http2(&self) -> io::Result<SocketAddr> {
+        self.listeners[HTTP2].local_addr()
     }
 
     /// Where Bolt is served.
@@ -179,7 +189,26 @@ impl Backend {
     ///
     /// # Errors
     /// The process has no descriptor left.
-    pub(crate) fn run(mut self, ledger: &Ledger, timeline: &Timeline) -> io::Result<()> {
+    pub(crate) fn run(self, ledger: &Ledger, timeline: &Timeline) -> io::Result<()> {
+        let server = Server {
+            poller: self.poller,
+            listeners: self.listeners,
+            connections: Vec::new(),
+            generations: Vec::new(),
+            free: Vec::new(),
+            streaming: Vec::new(),
+            buffer: ReadBuffer::new(),
+            late: BinaryHeap::new(),
+            held: Vec::new(),
+            hold_max: self.hold_max,
+            upstreams: self.upstreams,
+        };
+        server.run(ledger, timeline)
+    }
+}
+
+impl Server {
+    fn run(mut self, ledger: &Ledger, timeline: &Timeline) -> io::Result<()> {
         let mut ready = Vec::new();
         let mut next_tick = clock::now();
         while !timeline.is_over() {
@@ -220,6 +249,7 @@ impl Backend {
             }
             let serve: Box<dyn Serve> = match listener {
                 HTTP => Box::new(http::Http::default()),
+                HTTP2 => Box::new(h2::Http2::new()),
                 _ => Box::new(bolt::Bolt),
             };
             self.poller.add_stream(&stream, self.token(index))?;
@@ -252,14 +282,14 @@ impl Backend {
     fn go_on(&mut self, index: usize, ledger: &Ledger, timeline: &Timeline, now: Instant) {
         let token = self.token(index);
         let Some(connection) = &mut self.connections[index] else { return };
-        let mut around = Around { ledger, answers: Vec::new() };
+        let is_ending = timeline.is_sending_over();
+        let mut around = Around { ledger, answers: Vec::new(), is_ending };
         let was_streaming = connection.serve.is_streaming();
         let outcome = connection.read(&mut self.buffer, &mut around);
         for (ask, bytes) in around.answers {
             match ask {
                 Ask::Now => {
-                    connection.outbox.tail().extend_from_slice(&bytes);
-                    connection.serve.answered();
+                    connection.serve.answer(&bytes, connection.outbox.tail());
                 }
                 Ask::After(ms) => {
                     let at = now + Duration::from_millis(ms.into());
@@ -271,6 +301,7 @@ impl Backend {
                 }
             }
         }
+        connection.serve.take_output(connection.outbox.tail());
         let is_streaming = connection.serve.is_streaming();
         let is_written = connection.outbox.flush(&connection.stream).is_ok();
         let is_last = connection.serve.is_last() && connection.outbox.unsent() == 0;
@@ -305,7 +336,9 @@ impl Backend {
         for index in self.streaming.clone() {
             let Some(connection) = &mut self.connections[index] else { continue };
             let unsent = connection.outbox.unsent();
-            connection.serve.tick(unsent, connection.outbox.tail());
+            let is_ending = timeline.is_sending_over();
+            let around = Around { ledger, answers: Vec::new(), is_ending };
+            connection.serve.tick(unsent, &around, connection.outbox.tail());
             self.go_on(index, ledger, timeline, now);
         }
     }
@@ -328,8 +361,7 @@ impl Backend {
             let Some(Reverse(Late { token, bytes, .. })) = self.late.pop() else { return };
             let Some(index) = self.index(token) else { continue };
             let Some(connection) = &mut self.connections[index] else { continue };
-            connection.outbox.tail().extend_from_slice(&bytes);
-            connection.serve.answered();
+            connection.serve.answer(&bytes, connection.outbox.tail());
             // If the connection is broken, that shows when it is read.
             let _ = connection.outbox.flush(&connection.stream);
         }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    CONNECTING_MAX, Crowd, ONCE_MAX, REFUSED_PAUSE, REOPENED_MAX, SOURCES, bolt, http,
+    CONNECTING_MAX, Crowd, ONCE_MAX, REFUSED_PAUSE, REOPENED_MAX, SOURCES, bolt, events, exchange,
+    h2, http,
     slot::{Connection, Slot, Way},
     stream,
     talk::Talk,
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     ask::Ask,
     bolt::Version,
+    exchange::Kind,
     group::Group,
     plan::{IN_FLIGHT_MAX, Plan, SPREAD},
     stream::{Pace, SLOW_BUFFER_BYTES, Shape},
@@ -59,9 +61,11 @@ impl Crowd {
         let host = 1 + (self.opened % SOURCES) as u8;
         let slow = Shape::of(client.index, plan.stream_lasts).pace == Pace::Receiver;
         let way = Way {
-            target: match client.group.is_bolt() {
-                true => self.stage.targets.bolt,
-                false => self.stage.targets.http,
+            target: match client.group {
+                it if it.is_bolt() => self.stage.targets.bolt,
+                it if it.is_http2() => self.stage.targets.http2,
+                Group::Events if events::is_http2(client.index) => self.stage.targets.http2,
+                _ => self.stage.targets.http,
             },
             source: SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)),
             buffer_bytes: (client.group == Group::Download && slow).then_some(SLOW_BUFFER_BYTES),
@@ -155,6 +159,10 @@ fn talk_of(group: Group, index: usize, plan: &Plan) -> Box<dyn Talk> {
             Box::new(http::HttpTalk::default())
         }
         Group::Bolt | Group::IdleBolt => Box::new(bolt::BoltTalk::new(version, IN_FLIGHT_MAX)),
+        Group::Http2 | Group::IdleHttp2 => Box::new(h2::Http2Talk::new()),
+        Group::Call => Box::new(exchange::Exchange::new(Kind::Call, index)),
+        Group::Socket => Box::new(exchange::Exchange::new(Kind::Socket, index)),
+        Group::Events => Box::new(events::Events::new(index)),
         Group::Upload => Box::new(stream::Upload::new(shape)),
         Group::Download => Box::new(stream::Download::new(shape)),
         Group::Tunnel => Box::new(tunnel::Tunnel::default()),

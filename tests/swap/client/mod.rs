@@ -3,6 +3,9 @@
 
 mod bolt;
 mod connections;
+mod events;
+mod exchange;
+mod h2;
 mod hearing;
 mod http;
 mod rotor;
@@ -14,7 +17,7 @@ mod tunnel;
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -62,6 +65,8 @@ const WAIT_MIN: Duration = Duration::from_micros(200);
 pub(crate) struct Targets {
     /// For HTTP/1.1.
     pub(crate) http: SocketAddr,
+    /// For HTTP/2.
+    pub(crate) http2: SocketAddr,
     /// For Bolt.
     pub(crate) bolt: SocketAddr,
 }
@@ -113,8 +118,8 @@ pub(crate) struct Crowd {
 pub(crate) struct Finished {
     /// What they counted.
     pub(crate) tally: Tally,
-    /// Closes their connections when dropped.
-    _slots: Vec<Slot>,
+    /// Their connections, closed when dropped.
+    _connections: Vec<TcpStream>,
 }
 
 impl Crowd {
@@ -290,7 +295,7 @@ impl Crowd {
     fn is_kept(&self, slot: usize) -> bool {
         let client = &self.slots[slot];
         let is_late = |(_, ask): &(Instant, Ask)| *ask != Ask::Now;
-        let will_be = !client.group.is_bolt() && client.waiting.iter().any(is_late);
+        let will_be = !client.group.is_multiplexed() && client.waiting.iter().any(is_late);
         let connection = client.connection.as_ref();
         will_be || connection.is_some_and(|it| it.talk.room() == Room::Kept)
     }
@@ -380,6 +385,8 @@ impl Crowd {
                 self.tally.of(client.group).clients.push(client.client);
             }
         }
-        Finished { tally: self.tally, _slots: self.slots }
+        let connections = self.slots.into_iter().filter_map(|it| it.connection);
+        let connections = connections.map(slot::Connection::into_stream).collect();
+        Finished { tally: self.tally, _connections: connections }
     }
 }

@@ -55,13 +55,15 @@ impl Rotor {
 const PICK_MAX: usize = 1024;
 
 /// Most requests are answered at once. Some are late by a few milliseconds, so that answers cross
-/// each other; in Bolt some are late by up to a second, so that ids stay open for long.
+/// each other; in Bolt some and in HTTP/2 half of them are late by up to a second,
+/// so that many streams are open.
 fn ask(group: Group, turn: usize) -> Ask {
     let draw = (turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     let late_ms = (draw / 64) as u32;
     match (group, draw % 64) {
         (Group::Bolt, 0) => Ask::After(200 + late_ms % 800),
         (Group::Bolt, 1..8) => Ask::After(1 + late_ms % 20),
+        (Group::Http2, 0..32) => Ask::After(200 + late_ms % 800),
         (Group::Http, 0..4) => Ask::After(1 + late_ms % 40),
         _ => Ask::Now,
     }

@@ -99,6 +99,11 @@ impl Connection {
         })
     }
 
+    /// The socket alone.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// The socket.
     pub(super) fn stream(&self) -> &TcpStream {
         &self.stream
@@ -157,6 +162,8 @@ impl Connection {
                     has_heard = true;
                     let taken = self.talk.receive(bytes, around)?;
                     self.kept.extend_from_slice(&bytes[taken..]);
+                    self.talk.take_output(self.outbox.tail());
+                    self.flush()?;
                 }
             }
         }

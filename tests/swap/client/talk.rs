@@ -62,7 +62,7 @@ impl Around<'_> {
 }
 
 /// One client's side of a protocol.
-pub(super) trait Talk: Send {
+pub(super) trait Talk {
     /// Whether [`Talk::ask`] may be called.
     fn room(&self) -> Room;
 
@@ -87,6 +87,9 @@ pub(super) trait Talk: Send {
     /// # Errors
     /// The connection is of no more use.
     fn receive(&mut self, input: &[u8], around: &mut Around<'_>) -> Result<usize, Fault>;
+
+    /// What is to be sent because of what was received.
+    fn take_output(&mut self, _out: &mut Vec<u8>) {}
 
     /// The peer said that it closes the connection after what it has said.
     fn is_closed_next(&self) -> bool {

@@ -48,7 +48,7 @@ impl Talk for Tunnel {
         }
         let number = request.number;
         let head = format!(
-            "GET /tunnel/{number} HTTP/1.1\r\nHost: swap.test\r\nConnection: upgrade\r\n\
+            "GET /tunnel/{number}/{PROTOCOL} HTTP/1.1\r\nHost: swap.test\r\nConnection: upgrade\r\n\
              Upgrade: {PROTOCOL}\r\n\r\n"
         );
         out.extend_from_slice(head.as_bytes());

@@ -16,7 +16,7 @@ use std::{
 pub(crate) use children::{Children, Ended, Watched};
 pub(crate) use template::Values;
 
-use crate::{client::Targets, clock};
+use crate::{client::Targets, clock, plan::Plan};
 
 /// How long a proxy has to begin to listen.
 const START: Duration = Duration::from_secs(30);
@@ -86,13 +86,15 @@ pub(crate) struct Swapped {
 pub(crate) struct Upstreams {
     /// For HTTP/1.1.
     pub(crate) http: SocketAddr,
+    /// For HTTP/2.
+    pub(crate) http2: SocketAddr,
     /// For Bolt.
     pub(crate) bolt: SocketAddr,
 }
 
 impl Proxy {
-    /// Starts it with files in this directory and waits until it listens, for Bolt if that is
-    /// spoken.
+    /// Starts it with files in this directory and waits until it listens, for Bolt and
+    /// HTTP/2 if they are spoken.
     ///
     /// # Errors
     /// It cannot be started or does not listen; the error holds its own last words.
@@ -101,16 +103,18 @@ impl Proxy {
         directory: &Path,
         upstreams: Upstreams,
         children: &Children,
-        has_bolt: bool,
+        plan: &Plan,
     ) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let [http, bolt, admin] = free_addresses()?;
+        let [http, http2, bolt, admin] = free_addresses()?;
         let mut values = Values::default();
         let addresses = [
             ("http", http),
+            ("http2", http2),
             ("bolt", bolt),
             ("admin", admin),
             ("upstream_http", upstreams.http),
+            ("upstream_http2", upstreams.http2),
             ("upstream_bolt", upstreams.bolt),
         ];
         for (name, address) in addresses {
@@ -126,7 +130,7 @@ impl Proxy {
             values,
             directory: directory.to_owned(),
             children: children.clone(),
-            targets: Targets { http, bolt },
+            targets: Targets { http, http2, bolt },
             pid: None,
         };
         proxy.vary(0);
@@ -134,8 +138,9 @@ impl Proxy {
         let log = proxy.directory.join("start.log");
         let mut command = proxy.shell(&proxy.recipe.start, &log)?;
         let child = children.spawn(&mut command)?;
+        let others = [plan.has_http2().then_some(http2), plan.has_bolt().then_some(bolt)];
         let needed: Vec<SocketAddr> =
-            [Some(http), has_bolt.then_some(bolt)].into_iter().flatten().collect();
+            std::iter::once(http).chain(others.into_iter().flatten()).collect();
         let settled = clock::retry(START, || {
             let is_up = needed.iter().all(|it| TcpStream::connect(it).is_ok());
             let ended = children.ended(child).filter(|it| *it != Ended::Exited(0));
