@@ -658,10 +658,12 @@ impl Connection {
                 | Setting::Unknown { .. } => {}
             }
         }
-        self.state.peer.is_known = true;
         settings::write_ack(self.output.tail());
         if let Some(window) = stream_window {
             self.change_windows(window)?;
+        }
+        if !std::mem::replace(&mut self.state.peer.is_known, true) {
+            self.write_held();
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use super::stream::{QueuedEnd, Sending, Stream};
 use crate::http::sound::are_sound;
 use crate::message::End;
 use crate::{
-    BodySize, Data, EncodeError, Fields, HttpRequest, HttpResponse, Role, Status, StreamId, grpc,
-    http1,
+    BodySize, Data, EncodeError, Fields, HttpRequest, HttpResponse, Reason, Role, Status, StreamId,
+    grpc, http1,
 };
 
 impl Connection {
@@ -22,7 +22,8 @@ impl Connection {
         end: End,
     ) -> Result<(), EncodeError> {
         let stream = self.state.streams.get(id).ok_or(EncodeError::UnknownStream)?;
-        if self.role == Role::Server || stream.sending != Sending::Head {
+        let is_begun = stream.sending != Sending::Head || stream.held.is_some();
+        if self.role == Role::Server || is_begun {
             return Err(EncodeError::Unfit);
         }
         let peer = Peer {
@@ -32,6 +33,12 @@ impl Connection {
         // An offer that cannot be made here ends with its head (RFC 8441 §5).
         let offers = !head.upgrade.is_empty();
         let is_made = offers && peer.takes_extended_connect;
+        if offers && !self.state.peer.is_known {
+            if let Some(stream) = self.state.streams.get_mut(id) {
+                stream.held = Some(Box::new(head.clone()));
+            }
+            return Ok(());
+        }
         let left = length_to_send(head.body, end)?;
         let end_stream = end == End::Yes || (offers && !is_made);
         let number = match self.state.highest {
@@ -58,6 +65,19 @@ impl Connection {
             stream.asked = asked;
         }
         Ok(())
+    }
+
+    /// The peer has told what it takes: writes the heads that waited for that.
+    pub(super) fn write_held(&mut self) {
+        let held = self.state.streams.iter_mut();
+        let held: Vec<_> =
+            held.filter_map(|(id, stream)| Some((id, stream.held.take()?))).collect();
+        for (id, head) in held {
+            if self.write_request(id, &head, End::No).is_err() {
+                self.remove(id);
+                self.state.due.push_back(Due::Reset(id, Reason::ProtocolError));
+            }
+        }
     }
 
     pub(super) fn write_response(

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fields::Asked;
 use super::flow::{Inbound, Outbound};
-use crate::{Fields, Output};
+use crate::{Fields, HttpRequest, Output};
 
 /// A stream that is open in at least one direction, or whose last bytes wait for a window.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub(super) struct Stream {
     pub(super) taken: u64,
     /// What is still to be sent of the length that the head said.
     pub(super) left: Option<u64>,
+    /// The head of a request whose offer to change protocols waits for the peer's first SETTINGS,
+    /// which tell whether it takes such (client role).
+    pub(super) held: Option<Box<HttpRequest>>,
     /// What waits for a window.
     pub(super) queue: Option<Box<Queue>>,
     pub(super) asked: Asked,
@@ -90,6 +93,7 @@ impl Stream {
             expected: None,
             taken: 0,
             left: None,
+            held: None,
             queue: None,
             asked: Asked::default(),
             is_grpc: false,

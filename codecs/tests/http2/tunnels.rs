@@ -1,10 +1,15 @@
 //! CONNECT (RFC 9113 §8.5) and upgrades as extended CONNECT (RFC 8441).
 
 use hangu_codecs::http2::ErrorCode;
+use hangu_codecs::http2::frame::Setting;
 use hangu_codecs::message::End;
-use hangu_codecs::{BodySize, Head, HttpRequest, HttpResponse, Method, Part, Reason, StreamId};
+use hangu_codecs::{
+    BodySize, Head, HttpRequest, HttpResponse, Method, Part, Reason, Role, StreamId,
+};
 
-use crate::support::http2::{CONNECT, Pair, Peer, Writer, data, get, request, response, rst};
+use crate::support::http2::{
+    CONNECT, Pair, Peer, Reader, Writer, data, get, request, response, rst, said_settings,
+};
 
 /// A tunnel between both, by CONNECT or by an upgrade; the client's and the server's stream.
 fn tunnel(pair: &mut Pair, is_upgrade: bool) -> (StreamId, StreamId) {
@@ -160,4 +165,25 @@ fn an_upgrade_that_the_server_does_not_take_is_a_request_without_it() {
     let said = crate::support::http2::Reader::after_greeting().read(&client.sent());
     assert_eq!(said.len(), 1);
     assert!(said[0].starts_with("headers 1 end :method=GET"), "{said:?}");
+}
+
+#[test]
+fn an_offer_waits_for_the_first_settings_which_tell_whether_it_can_be_made() {
+    for (takes, wanted) in [(true, ":protocol"), (false, "GET")] {
+        for freezes in [false, true] {
+            let mut client = Peer::new(Role::Client);
+            client.sent();
+            let head = HttpRequest { upgrade: b"websocket".to_vec(), ..get() };
+            let stream = client.ask(head, End::No);
+            assert_eq!(client.sent(), b"", "nothing goes before it is known what the peer takes");
+            assert_eq!((client.codec.in_flight(), client.codec.capacity(stream) > 0), (1, true));
+            if freezes {
+                client.swap();
+            }
+            client.give(&said_settings(&[Setting::EnableConnectProtocol(takes)]));
+            let written = client.sent();
+            let told = Reader::after_greeting().read(&written).join("\n");
+            assert!(told.contains(wanted), "{takes}: {told}");
+        }
+    }
 }
