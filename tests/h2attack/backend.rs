@@ -1,7 +1,7 @@
 //! The upstream of the proxy under test: HTTP/1.1 on one thread, for an attack that a proxy passes on
 //! is to cost the proxy more than its upstream.
 //!
-//! `/n/NUMBER` is answered with a text that holds the number, `/large` with 16 MiB; bodies of
+//! `/n/NUMBER` is answered with a text that holds the number, `/large` with 4 MiB; bodies of
 //! requests are read and forgotten.
 
 use std::{
@@ -21,7 +21,7 @@ const CONNECTIONS_MAX: usize = 8192;
 /// What the kernel may hold of an answer, so that parked ones are parked here.
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Bytes of a large answer.
-const LARGE_BYTES: usize = 16 << 20;
+const LARGE_BYTES: usize = 4 << 20;
 /// A large answer is written in pieces of this length.
 const PIECE: [u8; 16 * 1024] = [b'l'; 16 * 1024];
 /// Bytes of a head, or of a line within a chunked body.
@@ -298,7 +298,7 @@ mod tests {
             let expected = ["200 OK", "200 OK", "404 Not Found", "200 OK"];
             assert_eq!(lines, expected.map(|it| format!("HTTP/1.1 {it}")));
             assert!(answers.contains("answer to 1\n") && answers.contains("answer to 2\n"));
-            assert!(answers.ends_with("Content-Length: 16777216\r\n\r\n"));
+            assert!(answers.ends_with("Content-Length: 4194304\r\n\r\n"));
         }
     }
 

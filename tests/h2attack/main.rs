@@ -161,10 +161,14 @@ fn asked(options: &Options, h2: SocketAddr) -> Asked {
 fn tell(trials: &[Trial]) {
     println!();
     for trial in trials {
-        let seen = [Some(&trial.h2), trial.http1.as_ref()];
-        for tally in seen.into_iter().flatten().flat_map(|it| [&it.before, &it.during, &it.after]) {
-            for words in &tally.words {
-                println!("{}: {words}", trial.attack.name);
+        for (speech, seen) in [("HTTP/2", Some(&trial.h2)), ("HTTP/1.1", trial.http1.as_ref())] {
+            let Some(seen) = seen else { continue };
+            let times =
+                [("before", &seen.before), ("during", &seen.during), ("after", &seen.after)];
+            for (time, tally) in times {
+                for (words, count) in &tally.words {
+                    println!("{}, {speech}, {time}: {count} times: {words}", trial.attack.name);
+                }
             }
         }
     }

@@ -22,9 +22,9 @@ pub(super) fn settings(_: &mut Flow, out: &mut Vec<u8>) -> Next {
 }
 
 /// Each SETTINGS changes the windows of all open streams (RFC 9113 §6.9.2), which hold answers
-/// larger than them.
+/// larger than them. One more stream is opened with each piece.
 pub(super) fn settings_window(flow: &mut Flow, out: &mut Vec<u8>) -> Next {
-    while flow.open.len() < STREAMS && flow.has_room() && out.len() < super::PIECE_BYTES {
+    if flow.open.len() < STREAMS && flow.has_room() {
         let stream = flow.open_stream();
         let path = &flow.asked.large_path;
         let block = hpack::request(fixed::METHOD_GET, &flow.asked.authority, path);

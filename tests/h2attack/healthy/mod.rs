@@ -7,6 +7,7 @@ mod h2;
 mod http1;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -20,8 +21,8 @@ use crate::{backend, clock};
 
 /// How long an answer may take; what takes longer is an error.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many errors are told in words.
-const WORDS_MAX: usize = 3;
+/// How many kinds of errors are told in words.
+const WORDS_MAX: usize = 8;
 /// Latencies in microseconds: up to a minute, to three digits.
 const LATENCY_MAX: u64 = 60_000_000;
 
@@ -104,8 +105,8 @@ pub(crate) struct Tally {
     pub(crate) right: u64,
     /// Wrong ones, and those that did not come.
     pub(crate) wrong: u64,
-    /// Some of the errors, in words.
-    pub(crate) words: Vec<String>,
+    /// Errors in words, and how often each came; of some kinds.
+    pub(crate) words: BTreeMap<String, u64>,
     /// Of right answers, in microseconds.
     pub(crate) latencies: Histogram<u64>,
 }
@@ -114,7 +115,7 @@ impl Tally {
     fn new() -> Self {
         let latencies =
             Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("bounds that are allowed");
-        Self { right: 0, wrong: 0, words: Vec::new(), latencies }
+        Self { right: 0, wrong: 0, words: BTreeMap::new(), latencies }
     }
 
     fn count(&mut self, result: Result<(), String>, latency: Duration) {
@@ -126,9 +127,7 @@ impl Tally {
             }
             Err(words) => {
                 self.wrong += 1;
-                if self.words.len() < WORDS_MAX {
-                    self.words.push(words);
-                }
+                self.add_words(words, 1);
             }
         }
     }
@@ -136,9 +135,16 @@ impl Tally {
     fn add(&mut self, other: Self) {
         self.right += other.right;
         self.wrong += other.wrong;
-        self.words.extend(other.words);
-        self.words.truncate(WORDS_MAX);
+        for (words, count) in other.words {
+            self.add_words(words, count);
+        }
         self.latencies.add(other.latencies).expect("the same bounds");
+    }
+
+    fn add_words(&mut self, words: String, count: u64) {
+        if self.words.len() < WORDS_MAX || self.words.contains_key(&words) {
+            *self.words.entry(words).or_default() += count;
+        }
     }
 }
 
@@ -347,10 +353,6 @@ mod tests {
         });
         let seen = seen(target);
         assert_eq!((seen.before.right, seen.before.wrong), (0, 20));
-        assert!(
-            seen.before.words[0].contains("a wrong body of 1 bytes"),
-            "{:?}",
-            seen.before.words
-        );
+        assert_eq!(seen.before.words.get("a wrong body of 1 bytes"), Some(&20));
     }
 }
