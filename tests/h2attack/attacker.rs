@@ -226,7 +226,7 @@ impl<'a> Attacker<'a> {
     fn unread_by_target(&self, socket: &TcpStream) -> u64 {
         match self.attack.pace {
             Pace::Bytes => sockets::unread_by_peer(socket).unwrap_or(0),
-            Pace::Waits | Pace::Stalls => 0,
+            Pace::Waits => 0,
         }
     }
 

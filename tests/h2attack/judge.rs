@@ -16,7 +16,7 @@ pub(crate) const CPU_PER_MB_MAX: f64 = 0.06;
 /// By how many bytes the resident memory may grow.
 pub(crate) const GROWTH_BYTES_MAX: u64 = 4_000_000;
 /// The same where large answers are made to wait.
-pub(crate) const GROWTH_STALLED_BYTES_MAX: u64 = 40_000_000;
+pub(crate) const GROWTH_PARKED_BYTES_MAX: u64 = 40_000_000;
 
 /// Figures that follow from what was measured.
 #[derive(Clone, Copy, Debug)]
@@ -75,15 +75,17 @@ impl Figures {
         if self.p99_worse_ms > P99_WORSE_MS_MAX {
             missed.push(format!("p99 {:.0} ms worse", self.p99_worse_ms));
         }
-        let (cpu, stalls) = match trial.attack.pace {
-            Pace::Bytes => (self.cpu_per_mb, false),
-            Pace::Waits => (self.cpu_seconds / trial.lasts.as_secs_f64(), false),
-            Pace::Stalls => (self.cpu_seconds / trial.lasts.as_secs_f64(), true),
+        let cpu = match trial.attack.pace {
+            Pace::Bytes => self.cpu_per_mb,
+            Pace::Waits => self.cpu_seconds / trial.lasts.as_secs_f64(),
         };
         if cpu > CPU_PER_MB_MAX {
             missed.push(format!("CPU {cpu:.3} s"));
         }
-        let allowed = if stalls { GROWTH_STALLED_BYTES_MAX } else { GROWTH_BYTES_MAX };
+        let allowed = match trial.attack.parks_answers {
+            true => GROWTH_PARKED_BYTES_MAX,
+            false => GROWTH_BYTES_MAX,
+        };
         if self.growth_max > allowed {
             missed.push(format!("RSS {:.1} MB", self.growth_max as f64 / 1e6));
         }

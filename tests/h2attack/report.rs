@@ -27,7 +27,7 @@ pub(crate) fn line(trial: &Trial) -> String {
     let http1 = trial.http1.as_ref();
     let per_mb = match trial.attack.pace {
         Pace::Bytes => format!("{:.3}", figures.cpu_per_mb),
-        Pace::Waits | Pace::Stalls => "–".to_owned(),
+        Pace::Waits => "–".to_owned(),
     };
     let missed = figures.missed(trial).join(", ");
     format!(

@@ -32,6 +32,8 @@ pub(crate) struct Attack {
     pub(crate) reading: Reading,
     /// What limits it.
     pub(crate) pace: Pace,
+    /// It makes the target hold large answers: more memory is allowed.
+    pub(crate) parks_answers: bool,
     /// How its connections begin.
     pub(crate) opening: Opening,
     /// Parameters of its SETTINGS.
@@ -67,8 +69,6 @@ pub(crate) enum Pace {
     Bytes,
     /// Its own waiting: it sends little, and what it holds at the target is judged.
     Waits,
-    /// As `Waits`, and it makes the target hold large answers: more memory is allowed.
-    Stalls,
 }
 
 /// What an attack does after what it has appended.
@@ -92,6 +92,7 @@ const FLOOD: Attack = Attack {
     connections: 8,
     reading: Reading::All,
     pace: Pace::Bytes,
+    parks_answers: false,
     opening: Opening::Whole,
     settings: &[],
     begin: |_, _| {},
@@ -178,6 +179,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "settings-window",
         what: "SETTINGS that toggle the windows of 100 streams between 0 and 1",
         settings: &[(setting::INITIAL_WINDOW_SIZE, 0)],
+        parks_answers: true,
         go_on: floods::settings_window,
         ..FLOOD
     },
@@ -238,19 +240,19 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "stall",
         what: "windows of 0, 100 large answers parked on each of 16 connections",
         connections: 16,
-        pace: Pace::Stalls,
+        parks_answers: true,
         settings: &[(setting::INITIAL_WINDOW_SIZE, 0)],
         go_on: stalls::parked,
-        ..FLOOD
+        ..WAITS
     },
     Attack {
         name: "slow-reader",
         what: "the same, with a byte of window for each stream ten times a second",
         connections: 16,
-        pace: Pace::Stalls,
+        parks_answers: true,
         settings: &[(setting::INITIAL_WINDOW_SIZE, 1)],
         go_on: stalls::slow_reader,
-        ..FLOOD
+        ..WAITS
     },
     Attack {
         name: "slow-upload",
