@@ -47,6 +47,7 @@ pub(super) struct State {
     pub(super) decoder: Decoder,
     pub(super) encoder: Encoder,
     pub(super) peer: Peer,
+    pub(super) announced: Announced,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
     /// Bytes handed out and not given back, of all streams.
@@ -65,6 +66,16 @@ pub(super) struct State {
     pub(super) given_up: VecDeque<u32>,
     pub(super) closing: Closing,
     pub(super) budgets: Budgets,
+}
+
+/// What the peer was told of us. It holds as long as the connection, whatever the limits have become
+/// where it is thawed.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Announced {
+    /// The window of a new stream.
+    pub(super) stream_window: u32,
+    /// Bytes of the table of field compression.
+    pub(super) table_bytes_max: u32,
 }
 
 /// How far the input is.
@@ -134,6 +145,10 @@ impl Connection {
             decoder,
             encoder: Encoder::new(),
             peer: Peer::default(),
+            announced: Announced {
+                stream_window: limits.stream_window(),
+                table_bytes_max: limits.table_bytes_max,
+            },
             inbound: Inbound::new(INITIAL_WINDOW, limits.connection_window()),
             outbound: Outbound::new(INITIAL_WINDOW),
             unreleased: 0,
@@ -241,10 +256,20 @@ impl Connection {
         Some(gone)
     }
 
+    /// Bytes not taken above which the peer gets no more credit for the connection. An upstream
+    /// carries streams of many clients, and those that are slow must not stop the others: what
+    /// bounds it is the windows of its streams together.
+    pub(super) fn unreleased_max(&self) -> u32 {
+        match self.role {
+            Role::Server => self.limits.unreleased_bytes_max,
+            Role::Client => u32::MAX,
+        }
+    }
+
     /// Bytes are done with: the peer gets credit for the connection where it had none.
     pub(super) fn give_back(&mut self, bytes: u32) {
         self.state.unreleased = self.state.unreleased.saturating_sub(bytes);
-        let above = self.state.unreleased.saturating_sub(self.limits.unreleased_bytes_max);
+        let above = self.state.unreleased.saturating_sub(self.unreleased_max());
         let due = self.state.owed.saturating_sub(above);
         if due > 0 {
             self.state.owed -= due;
@@ -399,7 +424,8 @@ impl Codec for Connection {
         if self.state.streams.len() >= streams_max {
             return Err(OpenError::Full);
         }
-        let inbound = Inbound::new(self.limits.stream_window(), self.limits.stream_window());
+        let window = self.state.announced.stream_window;
+        let inbound = Inbound::new(window, window);
         let stream = Stream::new(0, inbound, Outbound::new(self.state.peer.stream_window));
         Ok(self.state.streams.insert(stream))
     }

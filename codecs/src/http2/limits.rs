@@ -20,8 +20,8 @@ pub struct Limits {
     pub stream_window_bytes: u32,
     /// The same for a connection. 1 MiB.
     pub connection_window_bytes: u32,
-    /// Bytes that were received on a connection and not taken by their receivers, above which the
-    /// peer gets no more credit for the connection. So some slow receivers do not stop the others,
+    /// Server role: bytes that were received on a connection and not taken by their receivers,
+    /// above which the peer gets no more credit for the connection. So some slow receivers do not stop the others,
     /// and cannot make us hold more than this and `connection_window_bytes`. 8 MiB.
     pub unreleased_bytes_max: u32,
     /// Bytes of a field block as it comes, compressed. Passed: the connection ends, for the rest

@@ -291,7 +291,7 @@ impl Connection {
             return Ok(Step::Note(Note::StreamError("too_many_streams")));
         }
         let read = self.read_request(block, begun.end_stream, scratch)?;
-        let window = self.limits.stream_window();
+        let window = self.state.announced.stream_window;
         let outbound = Outbound::new(self.state.peer.stream_window);
         let mut stream = Stream::new(begun.stream, Inbound::new(window, window), outbound);
         stream.receiving = if begun.end_stream { Receiving::Ended } else { Receiving::Body };
@@ -549,7 +549,7 @@ impl Connection {
             stream.receiving = Receiving::Ended;
         }
         self.state.unreleased = self.state.unreleased.saturating_add(data_bytes);
-        let credited = if self.state.unreleased <= self.limits.unreleased_bytes_max {
+        let credited = if self.state.unreleased <= self.unreleased_max() {
             window_bytes
         } else {
             self.state.owed = self.state.owed.saturating_add(data_bytes);
@@ -630,7 +630,9 @@ impl Connection {
             _ => self.count_idle("settings_flood")?,
         }
         match settings {
-            Settings::Ack => self.state.decoder.set_table_bytes_max(self.limits.table_bytes_max),
+            Settings::Ack => {
+                self.state.decoder.set_table_bytes_max(self.state.announced.table_bytes_max)
+            }
             Settings::Values(values) => self.apply(values)?,
         }
         Ok(Step::Again)
@@ -658,6 +660,7 @@ impl Connection {
                 | Setting::Unknown { .. } => {}
             }
         }
+        self.check_unread()?;
         settings::write_ack(self.output.tail());
         if let Some(window) = stream_window {
             self.change_windows(window)?;
@@ -704,8 +707,18 @@ impl Connection {
             return Ok(Step::Again);
         }
         self.count_idle("ping_flood")?;
+        self.check_unread()?;
         Ping { is_ack: true, payload: ping.payload }.write(self.output.tail());
         Ok(Step::Note(Note::HeartbeatReceived))
+    }
+
+    /// A server is read on whatever it takes of ours, so what it is owed for nothing is bounded
+    /// here. A client that does not take its output is not read.
+    fn check_unread(&mut self) -> Result<(), Error> {
+        if self.role == Role::Client && self.output.len() > UNREAD_BYTES_MAX {
+            return Err(self.fail(ErrorCode::EnhanceYourCalm, limit("answers_unread")));
+        }
+        Ok(())
     }
 
     fn on_goaway(&mut self, goaway: GoAway<'_>) -> Result<Step, Error> {
@@ -872,6 +885,10 @@ const fn limit(reason: &'static str) -> Error {
 }
 
 const RST_STREAM_BYTES: u32 = 13;
+
+/// Output that a server leaves unread, above which it is not answered any more. 32 MiB: as much as
+/// a client may leave.
+const UNREAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Larger pieces are handed on where they stand.
 const GATHERED_PIECE_MAX: usize = 2 * 1024;

@@ -35,7 +35,7 @@ impl Connection {
         let is_made = offers && peer.takes_extended_connect;
         if offers && !self.state.peer.is_known {
             if let Some(stream) = self.state.streams.get_mut(id) {
-                stream.held = Some(Box::new(head.clone()));
+                stream.held = Some(Box::new((head.clone(), end)));
             }
             return Ok(());
         }
@@ -72,8 +72,9 @@ impl Connection {
         let held = self.state.streams.iter_mut();
         let held: Vec<_> =
             held.filter_map(|(id, stream)| Some((id, stream.held.take()?))).collect();
-        for (id, head) in held {
-            if self.write_request(id, &head, End::No).is_err() {
+        for (id, held) in held {
+            let (head, end) = &*held;
+            if self.write_request(id, head, *end).is_err() {
                 self.remove(id);
                 self.state.due.push_back(Due::Reset(id, Reason::ProtocolError));
             }

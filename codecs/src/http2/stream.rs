@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fields::Asked;
 use super::flow::{Inbound, Outbound};
+use crate::message::End;
 use crate::{Fields, HttpRequest, Output};
 
 /// A stream that is open in at least one direction, or whose last bytes wait for a window.
@@ -26,7 +27,7 @@ pub(super) struct Stream {
     pub(super) left: Option<u64>,
     /// The head of a request whose offer to change protocols waits for the peer's first SETTINGS,
     /// which tell whether it takes such (client role).
-    pub(super) held: Option<Box<HttpRequest>>,
+    pub(super) held: Option<Box<(HttpRequest, End)>>,
     /// What waits for a window.
     pub(super) queue: Option<Box<Queue>>,
     pub(super) asked: Asked,

@@ -154,8 +154,16 @@ impl Streams {
             && ids_fit
             && ids_rise
             && self.free.iter().all(is_free)
+            && is_set(&self.free)
             && self.free.len().saturating_add(there) == self.slots.len()
     }
+}
+
+/// Whether nothing stands twice.
+fn is_set(slots: &[u32]) -> bool {
+    let mut sorted = slots.to_vec();
+    sorted.sort_unstable();
+    sorted.iter().zip(sorted.iter().skip(1)).all(|(a, b)| a != b)
 }
 
 /// Places of streams that a connection without any keeps: 1 KiB.

@@ -313,6 +313,10 @@ impl Connection {
     pub fn join(&mut self, stream: StreamId, exchange: (u32, u32)) {
         self.touch();
         let index = stream.slot as usize;
+        // No codec gives so many; a damaged snapshot may.
+        if index >= SLOTS_CEILING {
+            return;
+        }
         if self.exchanges.len() <= index {
             let places = index.saturating_add(1).next_power_of_two();
             self.exchanges.resize(places, None);
@@ -363,11 +367,15 @@ impl Connection {
 
     /// Reads what the peer has sent behind the input that is not decoded yet. Little input is
     /// moved into `lent` for that: then it is the connection's memory that comes back, for
-    /// [`Connection::give_back`].
+    /// [`Connection::give_back`]. At most `room_max` bytes are read.
     ///
     /// # Errors
     /// The system's; `WouldBlock` if nothing is there.
-    pub fn read(&mut self, lent: &mut BytesMut) -> (io::Result<usize>, Option<BytesMut>) {
+    pub fn read(
+        &mut self,
+        lent: &mut BytesMut,
+        room_max: usize,
+    ) -> (io::Result<usize>, Option<BytesMut>) {
         self.touch();
         // Parked input waits for a stream to end: it is read only to see whether the peer leaves.
         let is_parked = match &self.talk {
@@ -375,6 +383,7 @@ impl Connection {
             Talk::Known { codec, .. } => !codec.wants_input(),
         };
         let room = if is_parked { PARKED_BYTES_MAX } else { self.read_bytes as usize };
+        let room = room.min(room_max);
         let mut own = None;
         if self.input.len() <= COPIED_BYTES_MAX {
             let mut lent = std::mem::take(lent);
@@ -530,6 +539,9 @@ impl Connection {
 fn has_windows(protocol: &Protocol) -> bool {
     protocol.pooling == Pooling::Multiplexed && protocol.kind == Kind::Http
 }
+
+/// Slots of streams of one connection: several times as many as any limit allows.
+const SLOTS_CEILING: usize = 1 << 20;
 
 /// Longer requests are not kept to be repeated; heads have some hundred bytes.
 const REPEATABLE_BYTES_MAX: usize = 4 * 1024;

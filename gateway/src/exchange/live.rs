@@ -22,7 +22,7 @@ use hangu_codecs::{
     Event, OpenError, Part, Protocol, Role, codec::Note, message::End, protocol::Sniffed,
 };
 
-use super::{Core, ExchangeId, Work, ending::Closed, is_exclusive, release::unless_released};
+use super::{Core, ExchangeId, Peer, Work, ending::Closed, is_exclusive, release::unless_released};
 use crate::{
     clock,
     connection::{Blocked, ConnectionId, Side, State, Talk},
@@ -206,11 +206,12 @@ impl Core {
     /// Reads what the peer has sent, unless something has come up meanwhile that forbids it.
     fn on_readable(&mut self, id: ConnectionId) {
         self.now = clock::now();
+        let room_max = self.read_room(id);
         let Some(connection) = self.connections.get_mut(id) else { return };
         if !connection.may_read() {
             return;
         }
-        let (read, own) = connection.read(&mut self.read_buffer);
+        let (read, own) = connection.read(&mut self.read_buffer, room_max);
         match read {
             Ok(bytes) => self.on_read(id, bytes),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -227,6 +228,31 @@ impl Core {
             connection.rest(&mut self.outbox.buffers);
         }
         self.work_off();
+    }
+
+    /// How much of a connection is to be read at once: of an upstream whose answer goes to a stream
+    /// with a window of its own, about as much as that takes, for the rest would wait here.
+    fn read_room(&self, id: ConnectionId) -> usize {
+        let capacity = || {
+            let connection = self.connections.get(id)?;
+            let is_upstream = matches!(connection.side, Side::Upstream { .. });
+            if !is_upstream || !connection.protocol().is_some_and(is_exclusive) {
+                return None;
+            }
+            let slot = connection.exchanges.first().copied().flatten()?;
+            let exchange = ExchangeId::new(slot.exchange.0, slot.exchange.1);
+            let Peer::Local { connection, stream } = self.exchanges.get(exchange)?.downstream
+            else {
+                return None;
+            };
+            match &self.connections.get(connection)?.talk {
+                Talk::Known { protocol, codec } if !is_exclusive(protocol) => {
+                    Some(codec.capacity(stream))
+                }
+                Talk::Known { .. } | Talk::Unknown => None,
+            }
+        };
+        capacity().map_or(usize::MAX, |it| it.max(STALLED_READ_BYTES))
     }
 
     /// `bytes` were read, and stand at the end of the connection's input.
@@ -567,6 +593,10 @@ impl Core {
         }
     }
 }
+
+/// An answer whose receiver takes nothing is read this far: its head is, and a receiver that takes
+/// little gets it in pieces that are worth a read.
+const STALLED_READ_BYTES: usize = 16 * 1024;
 
 /// A client is read for this long at most after the last words to it.
 const LINGER: Duration = Duration::from_secs(2);

@@ -85,7 +85,7 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(id) else { return Taken::Now };
         match &mut exchange.upstream {
             Upstream::Waiting(parts) => {
-                parts.push(part.to_owned());
+                join_up(parts, part);
                 let held: usize = parts.iter().map(held_bytes).sum();
                 if held > WAITING_BYTES_MAX
                     && let Some(connection) = from.and_then(|it| self.connections.get_mut(it))
@@ -465,6 +465,23 @@ fn note_response(exchange: &mut Exchange, part: &Part<'_>) {
     }
 }
 
+/// Adds a part to those that wait. Small pieces of a body are joined: they may come one byte at a
+/// time, and what is done for each that waits is done again for each that comes.
+fn join_up(parts: &mut Vec<OwnedPart>, part: &Part<'_>) {
+    if let Part::Data(data, end) = part
+        && let Some(OwnedPart::Data(last, last_end)) = parts.last_mut()
+        && last.len().saturating_add(data.len()) <= JOINED_BYTES_MAX
+    {
+        *last = [last, data.as_slice()].concat().into();
+        *last_end = *end;
+        return;
+    }
+    parts.push(part.to_owned());
+}
+
+/// Pieces of a body that waits are joined up to this size.
+const JOINED_BYTES_MAX: usize = 4 * 1024;
+
 /// What a part that waits takes, its own size included: a body may come in pieces of one byte.
 pub(super) fn held_bytes(part: &OwnedPart) -> usize {
     part.bytes().saturating_add(size_of::<OwnedPart>())
@@ -499,3 +516,28 @@ const UNSENT_SHARED_HIGH: usize = 1024 * 1024;
 /// the largest RPC frames. Where the client's protocol has windows, those and the credit that is
 /// withheld from its upstreams bound it long before.
 const UNSENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use hangu_codecs::{Data, message::End};
+
+    use super::*;
+
+    #[test]
+    fn small_pieces_that_wait_are_joined_and_none_is_lost() {
+        let mut parts = Vec::new();
+        let body: Vec<u8> = (0..20_000_u32).map(|it| it as u8).collect();
+        for piece in body.chunks(1) {
+            join_up(&mut parts, &Part::Data(Data::Borrowed(piece), End::No));
+        }
+        join_up(&mut parts, &Part::Data(Data::Borrowed(b""), End::Yes));
+        assert!(parts.len() <= body.len() / JOINED_BYTES_MAX + 1, "{}", parts.len());
+        let mut joined = Vec::new();
+        for part in &parts {
+            let OwnedPart::Data(bytes, _) = part else { panic!("{part:?}") };
+            joined.extend_from_slice(bytes);
+        }
+        assert_eq!(joined, body);
+        assert!(matches!(parts.last(), Some(OwnedPart::Data(_, End::Yes))));
+    }
+}

@@ -10,7 +10,7 @@ use hangu_codecs::{Status, Time};
 use super::{Core, NEVER, failure::Failure};
 use crate::{
     clock,
-    connection::{Connection, ConnectionId, Side, Talk},
+    connection::{Connection, ConnectionId, Side, State, Talk},
 };
 
 /// How far a worker is with stopping.
@@ -68,7 +68,8 @@ impl Core {
             return false;
         }
         let has_unsent = self.connections.iter_mut().any(|(_, it)| it.unsent_bytes() > 0);
-        let may_bring_more = now < until && (self.awaits_newcomers(now) || self.is_parting());
+        let may_bring_more = now < until
+            && (self.awaits_newcomers(now) || self.is_parting() || self.awaits_windows());
         if self.exchanges.is_empty() && !has_unsent && !may_bring_more {
             return true;
         }
@@ -164,6 +165,15 @@ impl Core {
         self.connections
             .iter()
             .any(|(_, it)| matches!(it.talk, Talk::Unknown) && it.since.since(now) < NEWCOMER_WAIT)
+    }
+
+    /// Whether a client has not taken all of an answer that is whole here.
+    fn awaits_windows(&self) -> bool {
+        let mut downstream =
+            self.connections.iter().filter(|(_, it)| matches!(it.side, Side::Downstream { .. }));
+        downstream.any(|(_, it)| {
+            it.state == State::Open && !it.input_ended && it.has_windows() && it.in_flight() > 0
+        })
     }
 
     /// Whether a client may not have read yet that no more requests are taken.
