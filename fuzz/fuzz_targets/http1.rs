@@ -240,9 +240,10 @@ fn compare_with_reader(bytes: &[u8], outcome: &Outcome) {
         rest = after;
         assert_eq!(message.first[0], seen.head.method.as_str().as_bytes());
         assert!(
-            message.first[1].ends_with(&seen.head.path)
+            // RFC 9112 §3.2.1: an absolute form may leave the slash of an empty path out.
+            message.first[1]
+                .ends_with(seen.head.path.strip_prefix(b"/").unwrap_or(&seen.head.path))
                 || seen.head.path == b"*"
-                || seen.head.path == b"/"
         );
         assert_eq!(message.body, seen.body);
         assert_eq!(message.trailers.len(), seen.trailers);

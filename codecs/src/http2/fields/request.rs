@@ -208,6 +208,10 @@ impl<'a> RequestFields<'a> {
         let is_cookie = name == b"cookie";
         if is_cookie {
             self.budget.count_crumb()?;
+            // Joined at the end it would leave a space there, which no value ends with.
+            if value.is_empty() {
+                return Ok(());
+            }
             self.crumbs = self.crumbs.saturating_add(1);
         }
         if !is_cookie || self.crumbs == 1 {
