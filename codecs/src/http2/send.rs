@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::connection::{Connection, Due};
 use super::fields::{self, Peer};
-use super::frame::{FrameHeader, HEADER_BYTES, Kind, STREAM_MAX, data, flags, headers};
+use super::frame::{HEADER_BYTES, STREAM_MAX, data, headers};
 use super::hpack::Encoder;
 use super::stream::{QueuedEnd, Sending, Stream};
 use crate::http::sound::are_sound;
@@ -415,8 +415,7 @@ impl Begin {
         out: &mut BytesMut,
         write: impl FnOnce(&mut dyn FnMut(&[u8], &[u8])) -> Result<T, EncodeError>,
     ) -> Result<T, EncodeError> {
-        let start = out.len();
-        out.extend_from_slice(&[0; HEADER_BYTES]);
+        let block = headers::Block::begin(out);
         let mut is_begun = false;
         let written = write(&mut |name, value| {
             if !is_begun {
@@ -425,23 +424,11 @@ impl Begin {
             }
             encoder.field(name, value, out);
         });
-        let written = written.inspect_err(|_| out.truncate(start))?;
-        let block_bytes = out.len().saturating_sub(start + HEADER_BYTES);
-        if block_bytes > payload_max as usize {
-            let block = out.split_off(start);
-            let block = block.get(HEADER_BYTES..).unwrap_or_default();
-            headers::write_block(self.stream, self.end_stream, block, payload_max, out);
-            return Ok(written);
+        match &written {
+            Ok(_) => block.end(self.stream, self.end_stream, payload_max, out),
+            Err(_) => block.abandon(out),
         }
-        let end_stream = if self.end_stream { flags::END_STREAM } else { 0 };
-        let header = FrameHeader {
-            length: u32::try_from(block_bytes).unwrap_or(u32::MAX),
-            kind: Kind::Headers,
-            flags: flags::END_HEADERS | end_stream,
-            stream: self.stream,
-        };
-        header.write_over(out.get_mut(start..).unwrap_or_default());
-        Ok(written)
+        written
     }
 }
 

@@ -167,13 +167,6 @@ impl FrameHeader {
         out.extend_from_slice(&self.to_bytes());
     }
 
-    /// Writes the header over what stands in `place`, which was left for it.
-    pub(crate) fn write_over(&self, place: &mut [u8]) {
-        if let Some(place) = place.first_chunk_mut() {
-            *place = self.to_bytes();
-        }
-    }
-
     #[inline]
     fn to_bytes(self) -> [u8; HEADER_BYTES] {
         let [_, high, middle, low] = self.length.to_be_bytes();
